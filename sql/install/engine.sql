@@ -1,0 +1,114 @@
+-- The engine's parts that are SQL: a helper for bounds, views for people, triggers.
+
+CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
+  RETURNS TABLE (leaf oid, from_time timestamptz, to_time timestamptz)
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    -- pg_get_expr writes bounds in the session's own style and zone, and the casts read them in the same.
+    SELECT b.oid,
+           CASE WHEN b.edges[1] = 'MINVALUE' THEN '-infinity'::timestamptz
+                WHEN b.zoned THEN btrim(b.edges[1], '''')::timestamptz
+                ELSE btrim(b.edges[1], '''')::timestamp AT TIME ZONE time_zone END,
+           CASE WHEN b.edges[2] = 'MAXVALUE' THEN 'infinity'::timestamptz
+                WHEN b.zoned THEN btrim(b.edges[2], '''')::timestamptz
+                ELSE btrim(b.edges[2], '''')::timestamp AT TIME ZONE time_zone END
+      FROM (SELECT c.oid, a.atttypid = 'timestamptz'::regtype AS zoned,
+                   regexp_match(pg_get_expr(c.relpartbound, c.oid),
+                                '^FOR VALUES FROM \((.+)\) TO \((.+)\)$') AS edges
+              FROM pg_partitioned_table p
+              JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+              JOIN pg_inherits i ON i.inhparent = p.partrelid
+              JOIN pg_class c ON c.oid = i.inhrelid
+             WHERE p.partrelid = parent AND p.partstrat = 'r' AND p.partnatts = 1
+               AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)) AS b
+     WHERE b.edges IS NOT NULL
+  $body$;
+
+CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
+  SELECT s.parent,
+         l.leaf::pg_catalog.regclass AS partition,
+         l.from_time,
+         l.to_time,
+         greatest(c.reltuples, 0)::bigint AS estimated_rows,
+         pg_catalog.pg_total_relation_size(l.leaf) AS bytes,
+         c.relrowsecurity AS rls,
+         c.relacl IS NULL OR NOT EXISTS (
+           SELECT FROM pg_catalog.aclexplode(c.relacl) AS a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner
+         ) AS no_grants,
+         s.on_expire,
+         l.to_time OPERATOR(pg_catalog.+) s.retain AS expires_at
+    FROM gemba.partition_sets AS s
+   CROSS JOIN LATERAL gemba._leaves(s.parent::oid, s.time_zone) AS l
+    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.leaf;
+COMMENT ON VIEW gemba.partitions IS 'every partition of the managed tables: range, size, whether it is sealed (rls, no_grants), and when it will be retired';
+
+CREATE VIEW gemba.rollups WITH (security_invoker = true) AS
+  SELECT d.id, d.rollup, d.source, d.bucket, d.time_zone, d.group_by, d.measures,
+         d.refreshed_at, d.refresh_ms, d.ranges_changed, d.rows_changed,
+         p.pending_ranges, p.pending_from,
+         CASE WHEN p.pending_ranges OPERATOR(pg_catalog.=) 0 THEN interval '0'
+              ELSE pg_catalog.now() OPERATOR(pg_catalog.-) coalesce(d.refreshed_at, d.created_at) END AS lag
+    FROM gemba.rollup_definitions AS d
+   CROSS JOIN LATERAL (
+     SELECT pg_catalog.count(*) AS pending_ranges, pg_catalog.min(b.from_bucket) AS pending_from
+       FROM gemba.pending_buckets(d.id) AS b) AS p;
+COMMENT ON VIEW gemba.rollups IS 'every rollup: when it was refreshed, how much that changed, and how far it lags (0 when nothing changed since)';
+
+CREATE VIEW gemba.modules WITH (security_invoker = true) AS
+  WITH latest AS (
+    SELECT DISTINCT ON (v.module, v.version) v.module, v.version, v.direction, v.checksum, v.applied_at
+      FROM gemba.schema_versions AS v
+     ORDER BY v.module, v.version, v.id DESC)
+  SELECT a.module, a.description,
+         coalesce(pg_catalog.max(l.version), 0) AS installed_version,
+         pg_catalog.max(a.version) AS available_version,
+         pg_catalog.max(a.version) OPERATOR(pg_catalog.-) coalesce(pg_catalog.max(l.version), 0) AS pending,
+         pg_catalog.max(l.applied_at) AS applied_at,
+         coalesce(pg_catalog.array_agg(a.version ORDER BY a.version)
+           FILTER (WHERE l.checksum OPERATOR(pg_catalog.<>) a.checksum), '{}') AS changed_versions
+    FROM gemba.available_migrations() AS a
+    LEFT JOIN latest AS l
+      ON l.module OPERATOR(pg_catalog.=) a.module AND l.version OPERATOR(pg_catalog.=) a.version
+     AND l.direction OPERATOR(pg_catalog.=) 'up'
+   GROUP BY a.module, a.description;
+COMMENT ON VIEW gemba.modules IS 'installed against available version of each module; changed_versions lists applied migrations whose text is no longer the same';
+
+CREATE FUNCTION gemba._capture_rows() RETURNS trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_capture_rows';
+CREATE FUNCTION gemba._capture_truncate() RETURNS trigger
+  LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_capture_truncate';
+
+-- The catalog forgets tables that are dropped; otherwise it would keep oids that another table may get.
+CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    gone oid[];
+    orphan record;
+  BEGIN
+    SELECT array_agg(objid) INTO gone FROM pg_event_trigger_dropped_objects()
+     WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type = 'table';
+    IF gone IS NULL THEN
+      RETURN;
+    END IF;
+    DELETE FROM gemba.partition_sets WHERE parent::oid = ANY (gone);
+    -- A rollup whose table is gone leaves triggers on its source.
+    FOR orphan IN
+      SELECT t.tgname, n.nspname, c.relname
+        FROM gemba.rollup_definitions r
+        JOIN pg_trigger t ON t.tgname IN ('gemba_rollup_' || r.id, 'gemba_rollup_' || r.id || '_truncate')
+                         AND t.tgparentid = 0
+        JOIN pg_class c ON c.oid = t.tgrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE r.rollup::oid = ANY (gone)
+    LOOP
+      EXECUTE format('DROP TRIGGER %I ON %I.%I', orphan.tgname, orphan.nspname, orphan.relname);
+    END LOOP;
+    DELETE FROM gemba.rollup_changes
+     WHERE rollup_id IN (SELECT id FROM gemba.rollup_definitions
+                          WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone));
+    DELETE FROM gemba.rollup_definitions WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone);
+  END
+  $body$;
+CREATE EVENT TRIGGER gemba_forget_dropped ON sql_drop EXECUTE FUNCTION gemba._forget_dropped();
+COMMENT ON EVENT TRIGGER gemba_forget_dropped IS 'takes dropped tables out of gemba''s catalog';

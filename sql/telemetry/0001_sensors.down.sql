@@ -1,0 +1,3 @@
+DROP TABLE telemetry.subscriptions;
+DROP TABLE telemetry.plausible_ranges;
+DROP TABLE telemetry.sensors;

@@ -1,0 +1,2 @@
+SELECT gemba.unmanage_partitions('telemetry.sensor_readings');
+DROP TABLE telemetry.sensor_readings;

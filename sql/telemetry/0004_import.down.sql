@@ -1,0 +1,3 @@
+DROP TABLE telemetry.import_lines;
+DROP TABLE telemetry.import_rejects;
+DROP TABLE telemetry.import_runs;

@@ -1,0 +1,335 @@
+//! The SQL functions of partition management.
+
+use super::leaf;
+use super::set::{Parent, Set};
+use crate::engine::rollups;
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::relation::{self, Relation};
+use crate::postgres::subtransaction::{self, Failure};
+use crate::postgres::{role, spi, time};
+use pgrx::PgRelation;
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// One thing that a call did, or could not do.
+struct Action {
+    parent: String,
+    partition: Option<String>,
+    action: &'static str,
+    detail: Option<String>,
+}
+
+type ActionRow = (String, Option<String>, String, Option<String>);
+
+fn rows(actions: Vec<Action>) -> impl Iterator<Item = ActionRow> {
+    actions
+        .into_iter()
+        .map(|a| (a.parent, a.partition, a.action.to_owned(), a.detail))
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "an SQL function with named arguments"
+)]
+fn manage_partitions(
+    parent: PgRelation,
+    step: Interval,
+    premake: default!(i32, "4"),
+    retain: default!(Option<Interval>, "NULL"),
+    on_expire: default!(&str, "'detach'"),
+    time_zone: default!(&str, "'UTC'"),
+    unique_on: default!(Option<Vec<String>>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(parent, String),
+            name!(partition, Option<String>),
+            name!(action, String),
+            name!(detail, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let parent = Parent::open(relation::oid(parent))?;
+    role::require_owner(&parent.relation)?;
+    time::step(&step)?;
+    if premake < 0 {
+        return Err(Error::invalid("premake must not be negative")
+            .detail(format!("premake {premake}"))
+            .hint("give the number of partitions to make ahead, 0 for only the present one")
+            .into());
+    }
+    if !["drop", "detach", "archive"].contains(&on_expire) {
+        return Err(Error::invalid("on_expire is not one of its values")
+            .detail(format!("on_expire {on_expire:?}"))
+            .hint("use 'drop', 'detach' or 'archive'")
+            .into());
+    }
+    if let Some(retain) = &retain {
+        if retain.months() < 0 || retain.days() < 0 || retain.micros() < 0 {
+            return Err(Error::invalid("retain must not be negative")
+                .detail(format!("retain {}", time::interval_text(retain)))
+                .hint("give the age after which a partition is retired, or NULL to keep all")
+                .into());
+        }
+    }
+    time::ServerZone::named(time_zone)?;
+    for column in unique_on.iter().flatten() {
+        parent.relation.column(column)?;
+    }
+    spi::write(
+        "INSERT INTO gemba.partition_sets (parent, step, premake, retain, on_expire, time_zone, unique_on)
+         VALUES ($1, $2, $3, $4, $5, $6, $7::name[])
+         ON CONFLICT (parent) DO UPDATE SET step = excluded.step, premake = excluded.premake,
+           retain = excluded.retain, on_expire = excluded.on_expire,
+           time_zone = excluded.time_zone, unique_on = excluded.unique_on",
+        &[
+            parent.relation.oid.into(),
+            step.into(),
+            premake.into(),
+            retain.into(),
+            on_expire.into(),
+            time_zone.into(),
+            unique_on.into(),
+        ],
+    )?;
+    Ok(TableIterator::new(rows(make_ahead(&Set::of(
+        parent.relation.oid,
+    )?)?)))
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn unmanage_partitions(parent: PgRelation) -> Result<bool, ErrorReport> {
+    let relation = Relation::open(relation::oid(parent))?;
+    role::require_owner(&relation)?;
+    Ok(spi::write(
+        "DELETE FROM gemba.partition_sets WHERE parent = $1",
+        &[relation.oid.into()],
+    )? > 0)
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn ensure_partitions(
+    parent: PgRelation,
+    from_ts: TimestampWithTimeZone,
+    to_ts: TimestampWithTimeZone,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(parent, String),
+            name!(partition, Option<String>),
+            name!(action, String),
+            name!(detail, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let set = Set::of(relation::oid(parent))?;
+    role::require_owner(&set.parent.relation)?;
+    let (from, to) = (time::micros(from_ts), time::micros(to_ts));
+    if from == i64::MIN || to == i64::MAX {
+        return Err(Error::invalid("the range must be finite")
+            .detail(format!("table {}", set.parent.relation.sql()))
+            .hint("give two instants")
+            .into());
+    }
+    if from >= to {
+        return Err(Error::invalid("from_ts must be before to_ts")
+            .detail(format!(
+                "from {} to {}",
+                time::instant_text(from),
+                time::instant_text(to)
+            ))
+            .hint("the range is half-open: to_ts is the first instant that is not needed")
+            .into());
+    }
+    Ok(TableIterator::new(rows(ensure(&set, from, to)?)))
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn maintain_partitions() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(parent, String),
+            name!(partition, Option<String>),
+            name!(action, String),
+            name!(detail, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let sets = Set::all()?;
+    let mut actions = Vec::new();
+    // All of tomorrow's partitions before any of yesterday's are touched: a retirement that fails
+    // must never cost an insert.
+    for set in &sets {
+        attempt(*set, &mut actions, make_ahead);
+    }
+    for set in &sets {
+        attempt(*set, &mut actions, retire_expired);
+    }
+    Ok(TableIterator::new(rows(actions)))
+}
+
+/// Runs one set's work in a sub-transaction; a failure becomes a row and spares the other sets.
+fn attempt(
+    parent: pg_sys::Oid,
+    actions: &mut Vec<Action>,
+    work: impl FnOnce(&Set) -> Result<Vec<Action>>,
+) {
+    let outcome = subtransaction::run(|| {
+        Set::find(parent)
+            .and_then(|set| set.map_or(Ok(Vec::new()), |set| work(&set)))
+            .or_raise()
+    });
+    match outcome {
+        Ok(done) => actions.extend(done),
+        Err(failure) => actions.push(failed(parent, None, &failure)),
+    }
+}
+
+fn failed(parent: pg_sys::Oid, partition: Option<String>, failure: &Failure) -> Action {
+    Action {
+        parent: Relation::find(parent)
+            .ok()
+            .flatten()
+            .map_or_else(|| parent.to_u32().to_string(), |relation| relation.sql()),
+        partition,
+        // A lock that was not to be had is nobody's fault; the next run tries again.
+        action: if failure.lock_not_available {
+            "deferred"
+        } else {
+            "failed"
+        },
+        detail: Some(match &failure.detail {
+            Some(detail) => format!("{}: {detail}", failure.message),
+            None => failure.message.clone(),
+        }),
+    }
+}
+
+fn make_ahead(set: &Set) -> Result<Vec<Action>> {
+    let now = now()?;
+    let mut until = set.next(now);
+    for _ in 0..set.premake {
+        until = set.next(until);
+    }
+    ensure(set, now, until)
+}
+
+fn ensure(set: &Set, from: i64, to: i64) -> Result<Vec<Action>> {
+    if set.gaps(from, to)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    leaf::lock_for_attach(set)?;
+    // Somebody may have filled the gaps while we waited for the lock.
+    let gaps = set.gaps(from, to)?;
+    refuse_too_many(set, gaps.len())?;
+    let mut actions = Vec::with_capacity(gaps.len());
+    for (done, (from, to)) in gaps.iter().enumerate() {
+        pgrx::check_for_interrupts!();
+        if done > 0 && done % 1_000 == 0 {
+            notice!("gemba: {done} of {} partitions made", gaps.len());
+        }
+        actions.push(Action {
+            parent: set.parent.relation.sql(),
+            partition: Some(leaf::create(set, *from, *to)?),
+            action: "created",
+            detail: Some(format!(
+                "from {} to {}",
+                time::instant_text(*from),
+                time::instant_text(*to)
+            )),
+        });
+    }
+    Ok(actions)
+}
+
+/// Every new table and index holds a lock until the transaction ends. Better an error now, with the
+/// number that would do, than "out of shared memory" after minutes of work.
+fn refuse_too_many(set: &Set, partitions: usize) -> Result<()> {
+    let (slots, indexes) = spi::read_row(
+        "SELECT pg_catalog.current_setting('max_locks_per_transaction')::bigint
+                * (pg_catalog.current_setting('max_connections')::bigint
+                   + pg_catalog.current_setting('max_prepared_transactions')::bigint),
+                (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indrelid = $1)",
+        &[set.parent.relation.oid.into()],
+        |row| {
+            Ok((
+                row.get::<i64>(1)?.unwrap_or(0),
+                row.get::<i64>(2)?.unwrap_or(0),
+            ))
+        },
+    )?
+    .unwrap_or((0, 0));
+    // Table, TOAST table and its index, the parent's indexes, the unique one.
+    let each = 3 + indexes + i64::from(!set.unique_on.is_empty());
+    let fit = (slots / each).max(1);
+    if partitions as i64 <= fit {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        "so many partitions do not fit into one transaction's locks",
+    )
+    .detail(format!(
+        "{partitions} partitions need about {} locks, the server has {slots}",
+        partitions as i64 * each
+    ))
+    .hint(format!(
+        "call ensure_partitions for at most {fit} partitions at a time, or raise max_locks_per_transaction"
+    )))
+}
+
+fn retire_expired(set: &Set) -> Result<Vec<Action>> {
+    let Some(retain) = set.retain else {
+        return Ok(Vec::new());
+    };
+    let horizon = spi::read_one::<TimestampWithTimeZone>(
+        "SELECT (pg_catalog.now() AT TIME ZONE $1 - $2) AT TIME ZONE $1",
+        &[set.zone.name().into(), retain.into()],
+    )?
+    .map_or(i64::MIN, time::micros);
+    let expired: Vec<_> = set
+        .parent
+        .leaves(set.zone.name())?
+        .into_iter()
+        .filter(|leaf| leaf.to <= horizon)
+        .collect();
+    if expired.is_empty() {
+        return Ok(Vec::new());
+    }
+    // What the rollups have not read yet would be lost with the rows.
+    rollups::refresh::refresh_source(set.parent.relation.oid)?;
+    let mut actions = Vec::with_capacity(expired.len());
+    for old in &expired {
+        let name = Relation::open(old.oid)?.sql();
+        let outcome = subtransaction::run(|| leaf::retire(set, old).or_raise());
+        actions.push(match outcome {
+            Ok(action) => Action {
+                parent: set.parent.relation.sql(),
+                partition: Some(name),
+                action,
+                detail: None,
+            },
+            Err(failure) => failed(set.parent.relation.oid, Some(name), &failure),
+        });
+    }
+    Ok(actions)
+}
+
+fn now() -> Result<i64> {
+    Ok(
+        spi::read_one::<TimestampWithTimeZone>("SELECT pg_catalog.now()", &[])?
+            .map_or(0, time::micros),
+    )
+}

@@ -1,0 +1,214 @@
+//! Making and retiring one partition.
+
+use super::set::{Leaf, Set};
+use crate::engine::rollups;
+use crate::error::{Error, Result};
+use crate::postgres::relation::Relation;
+use crate::postgres::{lock, role, spi};
+use gemba_core::calendar;
+use pgrx::prelude::*;
+
+/// Longest name that PostgreSQL keeps.
+const NAME_BYTES: usize = 63;
+
+/// Takes the lock under which partitions of the table may be added. It conflicts with itself, so two
+/// maintainers take turns, and with no reader or writer.
+///
+/// # Errors
+/// `55P03` when it is not to be had within `gemba.lock_patience`.
+pub fn lock_for_attach(set: &Set) -> Result<()> {
+    let relation = &set.parent.relation;
+    if lock::try_table(
+        relation.oid,
+        pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
+    ) {
+        return Ok(());
+    }
+    Err(busy(relation))
+}
+
+fn busy(relation: &Relation) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        "the table is locked by another session",
+    )
+    .detail(format!("table {}", relation.sql()))
+    .hint("try again later, or raise gemba.lock_patience")
+}
+
+/// Makes and attaches the partition of `[from, to)`; returns its name as SQL writes it.
+pub fn create(set: &Set, from: i64, to: i64) -> Result<String> {
+    let leaf = build(set, from)?;
+    index(set, &leaf)?;
+    attach(set, &leaf, from, to)?;
+    Ok(leaf.sql())
+}
+
+/// Makes the table that will hold the step from `from` on, without indexes of its own, not yet attached:
+/// nobody else sees it before the transaction commits, so it can be loaded at full speed.
+pub fn build(set: &Set, from: i64) -> Result<Relation> {
+    let parent = &set.parent.relation;
+    let name = free_name(set, from)?;
+    let sql = spi::qualified(&parent.schema, &name);
+    role::as_owner(parent.owner, || -> Result<()> {
+        spi::write(
+            &format!(
+                "CREATE TABLE {sql} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES)",
+                parent.sql()
+            ),
+            &[],
+        )?;
+        // Nobody reads a partition past its parent's policies.
+        spi::write(&format!("ALTER TABLE {sql} ENABLE ROW LEVEL SECURITY"), &[])?;
+        Ok(())
+    })?;
+    let oid = spi::read_one::<pg_sys::Oid>("SELECT $1::pg_catalog.regclass::oid", &[sql.into()])?
+        .unwrap_or(pg_sys::InvalidOid);
+    let leaf = Relation::open(oid)?;
+    revoke_default_grants(&leaf)?;
+    Ok(leaf)
+}
+
+/// Gives the leaf the unique index that its parent cannot have. (The parent's own indexes come with
+/// the attach.)
+pub fn index(set: &Set, leaf: &Relation) -> Result<()> {
+    if set.unique_on.is_empty() {
+        return Ok(());
+    }
+    let columns: Vec<_> = set.unique_on.iter().map(|name| spi::ident(name)).collect();
+    role::as_owner(leaf.owner, || {
+        spi::write(
+            &format!(
+                "CREATE UNIQUE INDEX ON {} ({})",
+                leaf.sql(),
+                columns.join(", ")
+            ),
+            &[],
+        )
+    })?;
+    Ok(())
+}
+
+/// Attaches the leaf to its parent, with the parent's indexes and triggers.
+pub fn attach(set: &Set, leaf: &Relation, from: i64, to: i64) -> Result<()> {
+    let parent = &set.parent.relation;
+    role::as_owner(parent.owner, || {
+        spi::write(
+            &format!(
+                "ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})",
+                parent.sql(),
+                leaf.sql(),
+                set.bound(from),
+                set.bound(to)
+            ),
+            &[],
+        )
+    })?;
+    rollups::capture::watch_truncate(parent.oid, leaf)
+}
+
+/// ALTER DEFAULT PRIVILEGES (Supabase has some) gives new tables to client roles; not this one.
+fn revoke_default_grants(leaf: &Relation) -> Result<()> {
+    let grantees = spi::read_all(
+        "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC'
+                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)::text) END
+           FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS a
+          WHERE c.oid = $1 AND a.grantee <> c.relowner",
+        &[leaf.oid.into()],
+        |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
+    )?;
+    if grantees.is_empty() {
+        return Ok(());
+    }
+    role::as_owner(leaf.owner, || {
+        spi::write(
+            &format!("REVOKE ALL ON {} FROM {}", leaf.sql(), grantees.join(", ")),
+            &[],
+        )
+    })?;
+    Ok(())
+}
+
+/// `<parent>_p20180701`: sorts by time. Names that are cut, or taken, get a suffix.
+fn free_name(set: &Set, from: i64) -> Result<String> {
+    let parent = &set.parent.relation;
+    let label = calendar::label(set.step, from, &set.zone);
+    for attempt in 0..100 {
+        let suffix = match attempt {
+            0 => format!("_p{label}"),
+            n => format!("_p{label}_{n}"),
+        };
+        let name = format!(
+            "{}{suffix}",
+            shorten(&parent.name, NAME_BYTES - suffix.len())
+        );
+        let taken = spi::read_one::<bool>(
+            "SELECT true FROM pg_catalog.pg_class c
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = $1 AND c.relname = $2",
+            &[parent.schema.as_str().into(), name.as_str().into()],
+        )?;
+        if taken.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_TABLE,
+        "no free name is left for a partition",
+    )
+    .detail(format!("partition {label} of {}", parent.sql()))
+    .hint("drop or rename the tables that look like its partitions"))
+}
+
+/// The name cut on a character boundary.
+fn shorten(name: &str, bytes: usize) -> &str {
+    let mut end = name.len().min(bytes);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+/// Retires a partition as the set says; returns the action taken.
+///
+/// # Errors
+/// `55P03` when the locks are not to be had within `gemba.lock_patience`.
+pub fn retire(set: &Set, leaf: &Leaf) -> Result<&'static str> {
+    let parent = &set.parent.relation;
+    let exclusive = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+    // A plain DETACH: the concurrent form cannot run in a function. The locks are held for the blink
+    // of an eye that the catalog change takes.
+    if !(lock::try_table(parent.oid, exclusive) && lock::try_table(leaf.oid, exclusive)) {
+        return Err(busy(parent));
+    }
+    let relation = Relation::open(leaf.oid)?;
+    role::as_owner(parent.owner, || -> Result<()> {
+        if set.on_expire == "drop" {
+            spi::write(&format!("DROP TABLE {}", relation.sql()), &[])?;
+        } else {
+            spi::write(
+                &format!(
+                    "ALTER TABLE {} DETACH PARTITION {}",
+                    parent.sql(),
+                    relation.sql()
+                ),
+                &[],
+            )?;
+        }
+        Ok(())
+    })?;
+    match set.on_expire.as_str() {
+        "drop" => return Ok("dropped"),
+        "archive" => {
+            rollups::capture::unwatch_truncate(&relation)?;
+            // With the extension's rights: the archive belongs to it, and takes no objects from others.
+            spi::write(
+                &format!("ALTER TABLE {} SET SCHEMA gemba_archive", relation.sql()),
+                &[],
+            )?;
+            return Ok("archived");
+        }
+        _ => rollups::capture::unwatch_truncate(&relation)?,
+    }
+    Ok("detached")
+}

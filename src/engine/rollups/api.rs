@@ -1,0 +1,380 @@
+//! The SQL functions of rollups.
+
+use super::capture;
+use super::definition::{self, Measure, Rollup};
+use super::refresh::{self, Outcome};
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::relation::{self, Relation};
+use crate::postgres::spi::{ident, literal};
+use crate::postgres::{role, spi, subtransaction, time};
+use pgrx::JsonB;
+use pgrx::PgRelation;
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "an SQL function with named arguments"
+)]
+fn create_rollup(
+    rollup: &str,
+    source: PgRelation,
+    time_column: &str,
+    bucket: Interval,
+    group_by: Option<Vec<String>>,
+    measures: default!(Option<JsonB>, "NULL"),
+    time_zone: default!(&str, "'UTC'"),
+) -> Result<i32, ErrorReport> {
+    let source = Relation::open(relation::oid(source))?;
+    role::require_owner(&source)?;
+    if !matches!(source.kind, 'r' | 'p') {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            "the source of a rollup must be a table",
+        )
+        .detail(format!("{} is something else", source.sql()))
+        .hint("name an ordinary or partitioned table, or the table of another rollup")
+        .into());
+    }
+    time::step(&bucket)?;
+    time::ServerZone::named(time_zone)?;
+    let column = source.column(time_column)?;
+    if column.type_name != "timestamp with time zone" {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            "the time column must be a timestamptz",
+        )
+        .detail(format!(
+            "column {time_column:?} of {} is {}",
+            source.sql(),
+            column.type_name
+        ))
+        .hint(
+            "store instants: ALTER TABLE … ALTER COLUMN … TYPE timestamptz USING … AT TIME ZONE …",
+        )
+        .into());
+    }
+    let group_by = group_by.unwrap_or_default();
+    for name in &group_by {
+        source.column(name)?;
+    }
+    let given = measures
+        .as_ref()
+        .map(definition::parse_measures)
+        .transpose()?;
+    let source_rollup = Rollup::id_of(source.oid)?;
+    let measures = match source_rollup {
+        Some(id) => definition::inherit_measures(given, &Rollup::by_id(id)?)?,
+        None => given_measures(given, &source)?,
+    };
+    let (schema, name) = target(rollup)?;
+
+    // Writers that began before the triggers were there would go unnoticed: wait for them, in the
+    // partitions too, before the first build looks.
+    let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", source.sql());
+    role::as_owner(source.owner, || spi::write(&lock, &[]))?;
+
+    let table_sql = spi::qualified(&schema, &name);
+    let id = spi::write_returning(
+        "SELECT pg_catalog.nextval('gemba.rollup_definitions_id_seq')::int",
+        &[],
+        |row| Ok(row.get::<i32>(1)?.unwrap_or_default()),
+    )?
+    .into_iter()
+    .next()
+    .unwrap_or_default();
+    let step = time::step(&bucket)?;
+    let mut definition = Rollup {
+        id,
+        table: source.clone(),
+        source: source.clone(),
+        source_rollup,
+        time_column: time_column.to_owned(),
+        bucket,
+        step,
+        zone: time::ServerZone::trusted(time_zone),
+        group_by,
+        measures,
+    };
+    role::as_owner(source.owner, || create_table(&definition, &table_sql))?;
+    let oid = spi::read_one::<pg_sys::Oid>(
+        "SELECT $1::pg_catalog.regclass::oid",
+        &[table_sql.as_str().into()],
+    )?
+    .unwrap_or(pg_sys::InvalidOid);
+    definition.table = Relation::open(oid)?;
+    spi::write(
+        "INSERT INTO gemba.rollup_definitions (id, rollup, source, source_rollup, time_column, bucket, group_by, measures, time_zone)
+         VALUES ($1, $2, $3, $4, $5::name, $6, $7::name[], $8, $9)",
+        &[
+            id.into(),
+            oid.into(),
+            source.oid.into(),
+            source_rollup.into(),
+            time_column.into(),
+            bucket.into(),
+            definition.group_by.clone().into(),
+            JsonB(serde_json::to_value(&definition.measures).unwrap_or_default()).into(),
+            time_zone.into(),
+        ],
+    )?;
+    capture_from_now_on(&definition)?;
+    let view = live_view(&definition, &schema, &name)?;
+    role::as_owner(source.owner, || spi::write(&view, &[]))?;
+    Ok(id)
+}
+
+/// Changes of a table are caught by triggers; those of a rollup are noted by its own refresh.
+fn capture_from_now_on(rollup: &Rollup) -> Result<()> {
+    if rollup.source_rollup.is_none() {
+        capture::watch(rollup)?;
+    }
+    // Everything is yet to be computed.
+    capture::note_rollup(rollup, i64::MIN, i64::MAX)
+}
+
+fn given_measures(given: Option<Vec<Measure>>, source: &Relation) -> Result<Vec<Measure>> {
+    let measures = given.ok_or_else(|| {
+        Error::invalid("a rollup of a table needs measures")
+            .detail(format!("source {}", source.sql()))
+            .hint("give for instance {\"total\": {\"function\": \"sum\", \"column\": \"value\"}}")
+    })?;
+    for column in measures
+        .iter()
+        .filter_map(|measure| measure.column.as_deref())
+    {
+        source.column(column)?;
+    }
+    Ok(measures)
+}
+
+/// Splits `schema.table` with the server's own rules for quoting.
+fn target(rollup: &str) -> Result<(String, String)> {
+    let parts =
+        spi::read_one::<Vec<String>>("SELECT pg_catalog.parse_ident($1)", &[rollup.into()])?
+            .unwrap_or_default();
+    match <[String; 2]>::try_from(parts) {
+        Ok([schema, name]) => Ok((schema, name)),
+        Err(_) => Err(Error::invalid("the rollup needs a name with its schema")
+            .detail(format!("rollup {rollup:?}"))
+            .hint("write schema.table")),
+    }
+}
+
+fn create_table(rollup: &Rollup, table: &str) -> Result<()> {
+    let select = rollup.select(&rollup.source.sql(), "'-infinity'", "'-infinity'");
+    spi::write(
+        &format!("CREATE TABLE {table} AS {select} WITH NO DATA"),
+        &[],
+    )?;
+    let mut changes = vec![
+        "ALTER COLUMN bucket SET NOT NULL".to_owned(),
+        "ENABLE ROW LEVEL SECURITY".to_owned(),
+    ];
+    for name in &rollup.group_by {
+        if rollup.source.column(name)?.not_null {
+            changes.push(format!("ALTER COLUMN {} SET NOT NULL", ident(name)));
+        }
+    }
+    for (name, expression) in rollup.derived() {
+        let generated = format!("GENERATED ALWAYS AS ({expression}) STORED");
+        // The type follows from the expression; asking the server needs the states to exist.
+        let type_name = spi::read_one::<String>(
+            &format!(
+                "SELECT pg_catalog.format_type(pg_catalog.pg_typeof(max({expression})), NULL) FROM {table}"
+            ),
+            &[],
+        )?
+        .unwrap_or_else(|| "numeric".into());
+        changes.push(format!(
+            "ADD COLUMN {} {type_name} {generated}",
+            ident(&name)
+        ));
+    }
+    spi::write(&format!("ALTER TABLE {table} {}", changes.join(", ")), &[])?;
+    let mut key: Vec<_> = rollup.group_by.iter().map(|name| ident(name)).collect();
+    key.push("bucket".to_owned());
+    spi::write(
+        &format!(
+            "CREATE UNIQUE INDEX ON {table} ({}) NULLS NOT DISTINCT",
+            key.join(", ")
+        ),
+        &[],
+    )?;
+    if !rollup.group_by.is_empty() {
+        // A refresh, and a chart over everything, go by time alone.
+        spi::write(&format!("CREATE INDEX ON {table} (bucket)"), &[])?;
+    }
+    let comment = format!(
+        "aggregates of {} by {}, kept by gemba.refresh_rollup()",
+        rollup.source.sql(),
+        time::interval_text(&rollup.bucket)
+    );
+    spi::write(
+        &format!("COMMENT ON TABLE {table} IS {}", literal(&comment)),
+        &[],
+    )?;
+    Ok(())
+}
+
+/// The rollup plus what is not refreshed yet, computed on the fly from the source.
+fn live_view(rollup: &Rollup, schema: &str, name: &str) -> Result<String> {
+    let source = match rollup.source_rollup {
+        // The days of a live view are made of live hours.
+        Some(_) => spi::qualified(&rollup.source.schema, &live_name(&rollup.source.name)),
+        None => rollup.source.sql(),
+    };
+    let stored: Vec<_> = rollup
+        .columns()
+        .iter()
+        .map(|column| ident(column))
+        .collect();
+    let derived = rollup.derived();
+    let read: String = derived
+        .iter()
+        .map(|(name, _)| format!(", {}", ident(name)))
+        .collect();
+    let computed: String = derived
+        .iter()
+        .map(|(name, expression)| format!(", {expression} AS {}", ident(name)))
+        .collect();
+    let tail = rollup.select(&source, "pending.from_bucket", "pending.to_bucket");
+    let id = rollup.id;
+    let columns = stored.join(", ");
+    let view = spi::qualified(schema, &live_name(name));
+    Ok(format!(
+        "CREATE VIEW {view} WITH (security_invoker = true) AS
+         SELECT {columns}{read} FROM {table} AS held
+          WHERE NOT EXISTS (SELECT FROM gemba.pending_buckets({id}) AS pending
+                             WHERE held.bucket >= pending.from_bucket AND held.bucket < pending.to_bucket)
+         UNION ALL
+         SELECT {columns}{computed}
+           FROM gemba.pending_buckets({id}) AS pending CROSS JOIN LATERAL ({tail}) AS tail;
+         COMMENT ON VIEW {view} IS {comment}",
+        table = rollup.table.sql(),
+        comment = literal(&format!(
+            "{} and, computed on the fly, what is not refreshed yet",
+            rollup.table.sql()
+        )),
+    ))
+}
+
+fn live_name(table: &str) -> String {
+    format!("{table}_live")
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn drop_rollup(rollup: &str) -> Result<(), ErrorReport> {
+    let rollup = Rollup::named(rollup)?;
+    role::require_owner(&rollup.table)?;
+    if let Some(child) = spi::read_one::<String>(
+        "SELECT rollup::text FROM gemba.rollup_definitions WHERE source_rollup = $1 LIMIT 1",
+        &[rollup.id.into()],
+    )? {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            "another rollup is built from this one",
+        )
+        .detail(format!("{child} reads {}", rollup.table.sql()))
+        .hint(format!("call gemba.drop_rollup('{child}') first"))
+        .into());
+    }
+    capture::unwatch(&rollup)?;
+    spi::write(
+        "DELETE FROM gemba.rollup_changes WHERE rollup_id = $1",
+        &[rollup.id.into()],
+    )?;
+    spi::write(
+        "DELETE FROM gemba.rollup_definitions WHERE id = $1",
+        &[rollup.id.into()],
+    )?;
+    let view = spi::qualified(&rollup.table.schema, &live_name(&rollup.table.name));
+    spi::write(&format!("DROP VIEW IF EXISTS {view}"), &[])?;
+    spi::write(&format!("DROP TABLE {}", rollup.table.sql()), &[])?;
+    Ok(())
+}
+
+type OutcomeRow = (String, i64, i64, i64, i64, f64, Option<String>);
+
+fn row(outcome: Outcome) -> OutcomeRow {
+    (
+        outcome.rollup,
+        outcome.ranges,
+        outcome.rows_written,
+        outcome.rows_removed,
+        outcome.ranges_frozen,
+        outcome.milliseconds,
+        None,
+    )
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn refresh_rollup(
+    rollup: &str,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(rollup, String),
+            name!(ranges, i64),
+            name!(rows_written, i64),
+            name!(rows_removed, i64),
+            name!(ranges_frozen, i64),
+            name!(milliseconds, f64),
+            name!(error, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let outcomes = refresh::refresh_with_sources(&Rollup::named(rollup)?)?;
+    Ok(TableIterator::new(outcomes.into_iter().map(row)))
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn refresh_rollups() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(rollup, String),
+            name!(ranges, i64),
+            name!(rows_written, i64),
+            name!(rows_removed, i64),
+            name!(ranges_frozen, i64),
+            name!(milliseconds, f64),
+            name!(error, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    // A rollup is older than those built from it.
+    let rollups = spi::read_all(
+        "SELECT id, rollup::text FROM gemba.rollup_definitions ORDER BY id",
+        &[],
+        |row| {
+            Ok((
+                row.get::<i32>(1)?.unwrap_or_default(),
+                row.get::<String>(2)?.unwrap_or_default(),
+            ))
+        },
+    )?;
+    let mut rows = Vec::with_capacity(rollups.len());
+    for (id, name) in rollups {
+        // One rollup that fails must not keep the others stale.
+        let outcome = subtransaction::run(|| {
+            Rollup::by_id(id)
+                .and_then(|rollup| refresh::refresh(&rollup))
+                .or_raise()
+        });
+        rows.push(match outcome {
+            Ok(outcome) => row(outcome),
+            Err(failure) => (name, 0, 0, 0, 0, 0.0, Some(failure.message)),
+        });
+    }
+    Ok(TableIterator::new(rows.into_iter()))
+}

@@ -1,0 +1,119 @@
+//! Which buckets of a rollup have to be recomputed, and which can't be any more.
+
+use super::definition::Rollup;
+use crate::error::Result;
+use crate::postgres::{spi, time};
+use gemba_core::ranges::RangeSet;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::SpiHeapTupleData;
+
+/// Reads `(from, to)` out of two timestamptz columns, `from` being the given one.
+pub fn range(row: &SpiHeapTupleData, from: usize) -> Result<(i64, i64)> {
+    Ok((
+        row.get::<TimestampWithTimeZone>(from)?
+            .map_or(i64::MIN, time::micros),
+        row.get::<TimestampWithTimeZone>(from + 1)?
+            .map_or(i64::MAX, time::micros),
+    ))
+}
+
+/// Widens a range to whole buckets.
+pub fn whole_buckets(rollup: &Rollup, (from, to): (i64, i64)) -> (i64, i64) {
+    let from = if from == i64::MIN {
+        from
+    } else {
+        rollup.step.floor(from, &rollup.zone)
+    };
+    let to = if to == i64::MAX {
+        to
+    } else {
+        rollup.step.ceil(to, &rollup.zone)
+    };
+    (from, to)
+}
+
+/// Buckets that lost source rows to retention. They keep what they hold: recomputing them would lose it.
+pub fn expired(rollup: &Rollup) -> Result<RangeSet> {
+    let ranges = spi::read_all(
+        "SELECT from_time, to_time FROM gemba.rollup_expired WHERE rollup_id = $1",
+        &[rollup.id.into()],
+        |row| range(row, 1),
+    )?;
+    let mut set: RangeSet = ranges
+        .into_iter()
+        .map(|r| whole_buckets(rollup, r))
+        .collect();
+    // (A rollup built from another has no partitions under it: its source, a rollup, loses nothing.)
+    if rollup.source.kind == 'p' {
+        // Partitions that went since the last refresh: it will note them, but until then nobody may
+        // take their absence for a deletion.
+        for gone in vanished_leaves(rollup)? {
+            let (from, to) = whole_buckets(rollup, gone);
+            set.insert(from, to);
+        }
+    }
+    Ok(set)
+}
+
+/// Ranges of partitions that the last refresh saw and that are no longer partitions of the source.
+pub fn vanished_leaves(rollup: &Rollup) -> Result<Vec<(i64, i64)>> {
+    spi::read_all(
+        "SELECT l.from_time, l.to_time FROM gemba.rollup_leaves l
+          WHERE l.rollup_id = $1
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                             WHERE i.inhrelid = l.leaf AND i.inhparent = $2)",
+        &[rollup.id.into(), rollup.source.oid.into()],
+        |row| range(row, 1),
+    )
+}
+
+/// The buckets that a reader has to compute from the source because no refresh has: this rollup's own
+/// changes and, widened to its buckets, those of the rollups that it is built from.
+pub fn pending(rollup: &Rollup) -> Result<RangeSet> {
+    let mut set: RangeSet = spi::read_all(
+        "SELECT from_bucket, to_bucket FROM gemba.rollup_changes WHERE rollup_id = $1",
+        &[rollup.id.into()],
+        |row| range(row, 1),
+    )?
+    .into_iter()
+    .map(|r| whole_buckets(rollup, r))
+    .collect();
+    if let Some(source) = rollup.source_rollup {
+        for r in pending(&Rollup::by_id(source)?)?.iter() {
+            let (from, to) = whole_buckets(rollup, r);
+            set.insert(from, to);
+        }
+    }
+    for (from, to) in expired(rollup)?.iter() {
+        set.remove(from, to);
+    }
+    Ok(set)
+}
+
+/// Behind the live views: the ranges of buckets that are not refreshed yet.
+#[pg_extern(
+    schema = "gemba",
+    name = "pending_buckets",
+    stable,
+    parallel_restricted,
+    security_definer
+)]
+#[search_path(pg_catalog, pg_temp)]
+fn pending_buckets_sql(
+    rollup_id: i32,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(from_bucket, TimestampWithTimeZone),
+            name!(to_bucket, TimestampWithTimeZone),
+        ),
+    >,
+    ErrorReport,
+> {
+    let ranges: Vec<_> = pending(&Rollup::by_id(rollup_id)?)?.iter().collect();
+    Ok(TableIterator::new(ranges.into_iter().map(|(from, to)| {
+        (time::timestamptz(from), time::timestamptz(to))
+    })))
+}

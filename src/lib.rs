@@ -1,0 +1,65 @@
+//! gemba: the operations back end that lives inside PostgreSQL.
+//!
+//! This file is the table of contents. Each room of the house is one module here, one schema in the
+//! database and one folder under `sql/`; `docs/` has a page for each.
+
+use pgrx::prelude::*;
+
+pg_module_magic!(name, version);
+
+mod engine;
+mod error;
+mod gucs;
+mod modules;
+mod postgres;
+mod telemetry;
+
+/// The schemas by name, for pgrx, which wants to know the schema of every function. bootstrap.sql has
+/// created them by then, in a way that refuses a schema that somebody else made before us.
+mod schemas {
+    use pgrx::pg_schema;
+
+    #[pg_schema]
+    mod gemba {}
+    #[pg_schema]
+    mod telemetry {}
+}
+
+// The install script, in order: what everything needs (schemas, roles, the engine's catalog), then the
+// functions that pgrx writes from the modules above, then grants, comments and the first deploy.
+extension_sql_file!(
+    "../sql/install/bootstrap.sql",
+    name = "bootstrap",
+    bootstrap
+);
+extension_sql_file!(
+    "../sql/install/engine.sql",
+    name = "engine",
+    requires = [
+        engine::rollups::pending::pending_buckets_sql,
+        engine::migrate::available_migrations,
+    ]
+);
+extension_sql_file!(
+    "../sql/install/telemetry.sql",
+    name = "telemetry",
+    requires = [engine::buckets::bucket_start, engine::buckets::buckets,]
+);
+extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
+
+#[allow(non_snake_case)]
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    gucs::register();
+}
+
+/// Set-up that `cargo pgrx test` asks for.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["fsync = off", "max_locks_per_transaction = 256"]
+    }
+}

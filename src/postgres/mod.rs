@@ -1,0 +1,10 @@
+//! What the rooms need from PostgreSQL, each in one small file: queries, names, locks, roles,
+//! sub-transactions, time zones. Nothing here knows a domain.
+
+pub mod backend;
+pub mod lock;
+pub mod relation;
+pub mod role;
+pub mod spi;
+pub mod subtransaction;
+pub mod time;

@@ -1,0 +1,79 @@
+//! Catching an error and going on, the only sound way: inside a sub-transaction that is rolled back.
+
+#![expect(unsafe_code, reason = "this module is the boundary to the server")]
+
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+use std::panic::AssertUnwindSafe;
+
+/// What a caught error said.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub message: String,
+    pub detail: Option<String>,
+    /// `55P03`: somebody else held a lock for longer than patience lasted.
+    pub lock_not_available: bool,
+}
+
+/// Runs `work` in a sub-transaction. If it raises an error, everything that it did is undone and the
+/// error's text is returned; a cancel or a shutdown is never swallowed.
+pub fn run<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    // SAFETY: the memory context and resource owner are saved and put back on both paths, as PL/pgSQL's
+    // exception blocks do; the sub-transaction is released or rolled back exactly once.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+
+        let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
+            let value = work();
+            pg_sys::ReleaseCurrentSubTransaction();
+            Ok(value)
+        }))
+        .catch_others(Err)
+        .execute();
+        pg_sys::MemoryContextSwitchTo(context);
+
+        match outcome {
+            Ok(value) => {
+                pg_sys::CurrentResourceOwner = owner;
+                Ok(value)
+            }
+            Err(error) => {
+                pg_sys::RollbackAndReleaseCurrentSubTransaction();
+                pg_sys::MemoryContextSwitchTo(context);
+                pg_sys::CurrentResourceOwner = owner;
+                if is_interrupt(&error) {
+                    error.rethrow();
+                }
+                Err(failure(&error))
+            }
+        }
+    }
+}
+
+fn is_interrupt(error: &CaughtError) -> bool {
+    match error {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => matches!(
+            report.sql_error_code(),
+            PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+                | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
+                | PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN
+        ),
+        CaughtError::RustPanic { .. } => false,
+    }
+}
+
+fn failure(error: &CaughtError) -> Failure {
+    let report = match error {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
+        CaughtError::RustPanic { ereport, .. } => ereport,
+    };
+    Failure {
+        message: report.message().to_owned(),
+        detail: report.detail().map(str::to_owned),
+        lock_not_available: report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+    }
+}

@@ -1,0 +1,19 @@
+//! The telemetry room: sensor time series (seed 001).
+//!
+//! It uses the engine's partitions for readings and its rollups for hours and days.
+
+use crate::engine::migrate::Module;
+use crate::migration;
+
+pub const MODULE: Module = Module {
+    name: "telemetry",
+    description: "sensor time series: readings, aggregates, subscriptions, CSV import",
+    requires: &["auth"],
+    reference_tables: &["plausible_ranges"],
+    migrations: &[
+        migration!("telemetry", 1, "0001_sensors", "sensors"),
+        migration!("telemetry", 2, "0002_readings", "readings"),
+        migration!("telemetry", 3, "0003_aggregates", "aggregates"),
+        migration!("telemetry", 4, "0004_import", "import"),
+    ],
+};
