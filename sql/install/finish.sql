@@ -22,14 +22,20 @@ GRANT EXECUTE ON FUNCTION
     telemetry.totals(timestamptz, timestamptz, interval, text),
     telemetry.data_quality(timestamptz, timestamptz, text[])
   TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION gemba.bucket_start(interval, timestamptz, text), gemba.buckets(interval, timestamptz, timestamptz, text)
+  TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
     gemba._leaves(oid, text), gemba.available_migrations(),
-    gemba.maintain_partitions(), gemba.ensure_partitions(regclass, timestamptz, timestamptz),
-    gemba.refresh_rollup(text), gemba.refresh_rollups()
+    gemba.maintain_partitions(), gemba.refresh_rollup(text), gemba.refresh_rollups(),
+    telemetry.refresh(), telemetry.choose_sample(), telemetry.ensure_partitions(timestamptz, timestamptz),
+    telemetry.upload_session(), telemetry.import_uploaded(text, int, text, text, text)
   TO service_role;
+-- Reading the server's files is a right of its own.
+GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
+GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
 
 -- Comments ----------------------------------------------------------------------------------------
 COMMENT ON FUNCTION gemba.deploy(text[]) IS 'brings the named modules (all, without arguments) and those they require to their latest version; safe to repeat';
@@ -45,6 +51,21 @@ COMMENT ON FUNCTION gemba.drop_rollup(text) IS 'drops a rollup, its live view an
 COMMENT ON FUNCTION gemba.refresh_rollup(text) IS 'recomputes the buckets of one rollup that changed, those of its source rollups first';
 COMMENT ON FUNCTION gemba.refresh_rollups() IS 'the same for every rollup; one that fails is reported and keeps the others from nothing';
 COMMENT ON FUNCTION gemba.pending_buckets(int) IS 'ranges of buckets that changed since a rollup was refreshed; the live views compute them from the source';
+COMMENT ON FUNCTION gemba.bucket_start(interval, timestamptz, text) IS 'start of the time bucket that an instant lies in, on the calendar of a time zone';
+COMMENT ON FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) IS 'starts of all buckets that touch the half-open range of times';
+COMMENT ON FUNCTION telemetry.access_tier() IS 'the caller''s best valid subscription: professional, free, or NULL';
+COMMENT ON FUNCTION telemetry.sees_everything() IS 'does the caller hold a professional subscription?';
+COMMENT ON FUNCTION telemetry.sample_sensor_ids() IS 'the sensors of the free sample; none without a valid subscription';
+COMMENT ON FUNCTION telemetry.upload_session() IS 'the name of this session, by which lines sent to telemetry.import_lines belong together';
+COMMENT ON FUNCTION telemetry.latest_values(text[]) IS 'the newest reading of each sensor (or of those named) that the caller may see';
+COMMENT ON FUNCTION telemetry.series(text, timestamptz, timestamptz, interval, text, text) IS 'one sensor by time bucket; fill is none (only buckets with readings), null (gaps as NULL) or previous (carried forward, also from before the range)';
+COMMENT ON FUNCTION telemetry.totals(timestamptz, timestamptz, interval, text) IS 'by time bucket, floor, equipment type and unit: the sum of the sensors'' averages, their extremes and the number of readings';
+COMMENT ON FUNCTION telemetry.data_quality(timestamptz, timestamptz, text[]) IS 'by sensor and day of the site: readings expected, held, missing, and suspect';
+COMMENT ON FUNCTION telemetry.import_csv(text, int, text, text, text) IS 'imports a wide CSV file of the server, a folder of them, or a pattern: one row for each file; all or nothing';
+COMMENT ON FUNCTION telemetry.import_uploaded(text, int, text, text, text) IS 'imports the lines that this session has sent to telemetry.import_lines as one file of this name';
+COMMENT ON FUNCTION telemetry.refresh() IS 'brings hours and days up to date, registers sensors that are new, keeps the free sample at a tenth';
+COMMENT ON FUNCTION telemetry.choose_sample() IS 'keeps the free sample at a tenth of all readings by whole sensors; returns its share';
+COMMENT ON FUNCTION telemetry.ensure_partitions(timestamptz, timestamptz) IS 'makes the months of telemetry.sensor_readings that are missing for a range; returns how many';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

@@ -1,7 +1,8 @@
 -- Readings, one partition a month of the site's own calendar.
 
 -- Handed out in blocks: the number only has to be unique, and a shared counter costs every insert.
-CREATE SEQUENCE telemetry.sensor_readings_id_seq CACHE 256;
+-- Imports number their rows above its end, run by run.
+CREATE SEQUENCE telemetry.sensor_readings_id_seq MAXVALUE 68719476735 CACHE 256;
 
 CREATE TABLE telemetry.sensor_readings (
   id              bigint NOT NULL DEFAULT pg_catalog.nextval('telemetry.sensor_readings_id_seq'),

@@ -26,6 +26,24 @@ pub fn require_owner(relation: &Relation) -> Result<()> {
         .hint("SET ROLE to the table's owner first"))
 }
 
+/// Refuses unless the caller (again the outer user) is a member of the role.
+pub fn require_membership(of: &str) -> Result<()> {
+    // SAFETY: reads the backend's own state.
+    let caller = unsafe { pg_sys::GetOuterUserId() };
+    let member = super::spi::read_one::<bool>(
+        "SELECT pg_catalog.pg_has_role($1::oid, $2::name, 'USAGE')",
+        &[caller.into(), of.into()],
+    )?;
+    if member == Some(true) {
+        return Ok(());
+    }
+    Err(Error::denied("only members of a certain role may do this")
+        .detail(format!("role {of}, called by {}", role_name(caller)))
+        .hint(format!(
+            "GRANT {of} TO the role, or use the variant that needs no such right"
+        )))
+}
+
 /// # Safety
 /// Needs a transaction, like every look-up in the system caches.
 unsafe fn owns_relation(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {

@@ -2,6 +2,10 @@
 //!
 //! It uses the engine's partitions for readings and its rollups for hours and days.
 
+mod api;
+mod import;
+mod sample;
+
 use crate::engine::migrate::Module;
 use crate::migration;
 
