@@ -49,14 +49,18 @@ cannot_install() {
 }
 
 # The target folder has to be readable by the user that runs PostgreSQL. Root's clone may sit in a
-# folder that nobody else can enter; then the build goes elsewhere.
-if is_root && [ -z "${CARGO_TARGET_DIR:-}" ] && id postgres >/dev/null 2>&1 \
-    && ! runuser -u postgres -- test -x "$root"; then
-  CARGO_TARGET_DIR="/var/tmp/gemba-target-$(printf '%s' "$root" | cksum | cut -d' ' -f1)"
-  export CARGO_TARGET_DIR
-fi
-target_dir=${CARGO_TARGET_DIR:-$root/target}
-export target_dir
+# folder that nobody else can enter; then the build goes elsewhere. (Again after setup.sh, which may be
+# what makes that user.)
+choose_target_dir() {
+  if is_root && [ -z "${CARGO_TARGET_DIR:-}" ] && id postgres >/dev/null 2>&1 \
+      && ! runuser -u postgres -- test -x "$root"; then
+    CARGO_TARGET_DIR="/var/tmp/gemba-target-$(printf '%s' "$root" | cksum | cut -d' ' -f1)"
+    export CARGO_TARGET_DIR
+  fi
+  target_dir=${CARGO_TARGET_DIR:-$root/target}
+  export target_dir
+}
+choose_target_dir
 
 # cargo-pgrx passes a linker flag by way of RUSTFLAGS when it installs, and none when it tests, so that
 # each step would build every dependency again (two minutes a time). The flag keeps the section that

@@ -126,14 +126,15 @@ pgrx_tests() {
     data=$(mktemp -d /var/tmp/gemba-pgrx.XXXXXX)
   fi
   cargo pgrx test "pg$major" --package gemba --no-default-features "${as_postgres[@]}" \
-    --pgdata "$data" </dev/null || code=$?
+    --pgdata "$data" </dev/null 2>&1 | tee "$work/pgrx" || code=$?
   # A test process that died leaves its server behind.
   local pid
   for pid in "$data"/*/postmaster.pid; do
     [ -e "$pid" ] && kill -QUIT "$(head -1 "$pid")" 2>/dev/null
   done
   rm -rf "$data"
-  return $code
+  [ "$code" = 0 ] || return "$code"
+  grep -q '^running [1-9]' "$work/pgrx" || skip "there is no #[pg_test] in src/"
 }
 
 install_extension() {
@@ -152,7 +153,7 @@ upgrade_test() {
   local config
   for major in 17 18; do
     config=$(pg_config_of $major) || skip "PostgreSQL $major is missing"
-    case " $ready " in *" $major "*) ;; *) skip "the extension was not installed for PostgreSQL $major in this run" ;; esac
+    case " $ready " in *" $major "*) ;; *) skip "needs both, and this run has not installed the extension for PostgreSQL $major" ;; esac
     export "GEMBA_TEST_PG_CONFIG_$major=$config"
   done
   GEMBA_TEST_PG_CONFIG=$config cargo test --package gemba-tests --test upgrade -- --ignored
@@ -183,6 +184,7 @@ security_lint() {
 read -ra majors <<<"$(majors_wanted)"
 stage "setup" "$root/scripts/setup.sh" "${majors[@]}"
 [ "$last" = ok ] || exit 1   # nothing below means anything without it
+choose_target_dir
 
 stage "pins" pins_agree
 stage "formatting" formatting

@@ -77,3 +77,54 @@ fn failure(error: &CaughtError) -> Failure {
         lock_not_available: report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
     }
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use crate::postgres::spi;
+    use pgrx::prelude::*;
+
+    fn sum() -> Option<i64> {
+        spi::read_one("SELECT sum(n) FROM kept", &[]).ok().flatten()
+    }
+
+    #[pg_test]
+    fn a_failure_undoes_its_work_and_nothing_else() {
+        let _ = spi::write("CREATE TEMPORARY TABLE kept (n int)", &[]);
+        let _ = spi::write("INSERT INTO kept VALUES (1)", &[]);
+        let failed = super::run(|| {
+            let _ = spi::write("INSERT INTO kept VALUES (10)", &[]);
+            let _ = spi::write("SELECT 1 / 0", &[]);
+        });
+        assert_eq!(
+            failed.err().map(|f| f.message),
+            Some("division by zero".to_owned())
+        );
+        assert_eq!(sum(), Some(1));
+        // A Rust panic is an error like any other.
+        let panicked = super::run(|| -> i32 {
+            let _ = spi::write("INSERT INTO kept VALUES (20)", &[]);
+            panic!("no");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(sum(), Some(1));
+        let done = super::run(|| spi::write("INSERT INTO kept VALUES (100)", &[]).is_ok());
+        assert!(matches!(done, Ok(true)));
+        assert_eq!(sum(), Some(101));
+    }
+
+    #[pg_test]
+    fn failures_nest() {
+        let _ = spi::write("CREATE TEMPORARY TABLE kept (n int)", &[]);
+        let outer = super::run(|| {
+            let _ = spi::write("INSERT INTO kept VALUES (1)", &[]);
+            let inner = super::run(|| {
+                let _ = spi::write("INSERT INTO kept VALUES (2)", &[]);
+                let _ = spi::write("SELECT 1 / 0", &[]);
+            });
+            inner.is_err()
+        });
+        assert!(matches!(outer, Ok(true)));
+        assert_eq!(sum(), Some(1));
+    }
+}

@@ -179,38 +179,14 @@ impl Rollup {
         format!(
             "SELECT {bucket} AS bucket{grouping}{states} FROM {source} AS source \
              WHERE {time} >= {from} AND {time} < {to} GROUP BY 1{group}",
-            bucket = self.bucket_sql(&time),
+            bucket = bucket_expression(
+                self.step,
+                &time::interval_text(&self.bucket),
+                self.zone.name(),
+                &time
+            ),
             grouping = self.grouping(),
         )
-    }
-
-    /// The start of the bucket that a time lies in; the same grid as `gemba_core::calendar`.
-    fn bucket_sql(&self, time: &str) -> String {
-        let zone = literal(self.zone.name());
-        let width = literal(&time::interval_text(&self.bucket));
-        match self.step {
-            Step::Fixed(_) => {
-                format!("date_bin({width}::interval, {time}, '2000-01-01 00:00+00'::timestamptz)")
-            }
-            Step::Days(1) => format!("date_trunc('day', {time}, {zone})"),
-            Step::Days(days) => format!(
-                "date_bin('{days} days'::interval, {time} AT TIME ZONE {zone}, '2001-01-01'::timestamp) AT TIME ZONE {zone}"
-            ),
-            Step::Months(1) => format!("date_trunc('month', {time}, {zone})"),
-            Step::Months(months) => {
-                let local = format!("({time} AT TIME ZONE {zone})");
-                let month = format!(
-                    "(extract(year FROM {local})::int * 12 + extract(month FROM {local})::int - 1)"
-                );
-                // Months are counted from the year 0, which every step of the calendar's own count
-                // (from January 2000 = month 24000) has to agree with.
-                let offset = 24_000 % months;
-                format!(
-                    "(date_trunc('month', {local}) - make_interval(months => \
-                     ((({month} - {offset}) % {months}) + {months}) % {months})) AT TIME ZONE {zone}"
-                )
-            }
-        }
     }
 
     /// The columns that a reader of the live view gets: as the table's.
@@ -244,6 +220,33 @@ impl Rollup {
                 Some((measure.name.clone(), expression))
             })
             .collect()
+    }
+}
+
+/// The start of the bucket that a time lies in, as SQL; the same grid as `gemba_core::calendar`.
+pub fn bucket_expression(step: Step, width: &str, zone: &str, time: &str) -> String {
+    let (width, zone) = (literal(width), literal(zone));
+    match step {
+        Step::Fixed(_) => {
+            format!("date_bin({width}::interval, {time}, '2000-01-01 00:00+00'::timestamptz)")
+        }
+        Step::Days(1) => format!("date_trunc('day', {time}, {zone})"),
+        Step::Days(days) => format!(
+            "date_bin('{days} days'::interval, {time} AT TIME ZONE {zone}, '2001-01-01'::timestamp) AT TIME ZONE {zone}"
+        ),
+        Step::Months(1) => format!("date_trunc('month', {time}, {zone})"),
+        Step::Months(months) => {
+            let local = format!("({time} AT TIME ZONE {zone})");
+            let month = format!(
+                "(extract(year FROM {local})::int * 12 + extract(month FROM {local})::int - 1)"
+            );
+            // The calendar counts months from January 2000, which is month 24000 of this count.
+            let offset = 24_000 % months;
+            format!(
+                "(date_trunc('month', {local}) - make_interval(months => \
+                 ((({month} - {offset}) % {months}) + {months}) % {months})) AT TIME ZONE {zone}"
+            )
+        }
     }
 }
 

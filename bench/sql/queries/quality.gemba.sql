@@ -1,0 +1,1 @@
+SELECT * FROM telemetry.data_quality($2, $3)

@@ -1,0 +1,1 @@
+SELECT * FROM telemetry.totals($2, $3)

@@ -1,0 +1,139 @@
+//! `gemba-bench`: measures gemba beside the seed's own tables, and beside TimescaleDB where the server
+//! has it, on a server that `scripts/bench.sh` has started with the same settings for all.
+//!
+//! - `data`: the files that every side loads
+//! - `sides`: what is compared, and how each side does the same work
+//! - `writes`: loading, first builds, refreshes
+//! - `reads`: dashboard queries
+//! - `full`: the whole data set
+//! - `report`: the table
+//!
+//! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
+//! that must agree are compared, and the benchmark stops when they do not.
+
+mod data;
+mod full;
+mod random;
+mod reads;
+mod report;
+mod samples;
+mod server;
+mod sides;
+mod writes;
+
+use anyhow::{Context, Result, bail, ensure};
+use report::Report;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [options]
+  --socket DIR    folder of the server's socket
+  --work DIR      folder for data files, readable by the server
+  --out FILE      where the table goes besides standard output
+  --readings N    readings of the small case (default: 5000000)
+  --runs N        fresh repetitions of each write (default: 3)
+  --calls N       calls of each query (default: 200)
+  --quick         200000 readings, 2 runs, 50 calls: shows that it works, measures nothing
+  --full          also all 124.9 million readings
+  --full-seed     with --full: the seed's own tables with all readings too (long)";
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    socket: PathBuf,
+    work: PathBuf,
+    out: PathBuf,
+    readings: u64,
+    runs: usize,
+    calls: usize,
+    quick: bool,
+    full: bool,
+    full_seed: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match options() {
+        Ok(Some(options)) => measure(&options),
+        Ok(None) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Err(error) => Err(error.context(USAGE)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gemba-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Option<Options>> {
+    use lexopt::prelude::*;
+    let (mut socket, mut work, mut out) = (None, None, None);
+    let (mut readings, mut runs, mut calls) = (None, None, None);
+    let (mut quick, mut full, mut full_seed) = (false, false, false);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("socket") => socket = Some(PathBuf::from(parser.value()?)),
+            Long("work") => work = Some(PathBuf::from(parser.value()?)),
+            Long("out") => out = Some(PathBuf::from(parser.value()?)),
+            Long("readings") => readings = Some(parser.value()?.parse::<u64>()?),
+            Long("runs") => runs = Some(parser.value()?.parse::<usize>()?),
+            Long("calls") => calls = Some(parser.value()?.parse::<usize>()?),
+            Long("quick") => quick = true,
+            Long("full") => full = true,
+            Long("full-seed") => full_seed = true,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let options = Options {
+        socket: socket.context("--socket is missing")?,
+        work: work.context("--work is missing")?,
+        out: out.context("--out is missing")?,
+        readings: readings.unwrap_or(if quick { 200_000 } else { 5_000_000 }),
+        runs: runs.unwrap_or(if quick { 2 } else { 3 }),
+        calls: calls.unwrap_or(if quick { 50 } else { 200 }),
+        quick,
+        full: full || full_seed,
+        full_seed,
+    };
+    ensure!(
+        options.readings > 0 && options.runs > 0 && options.calls > 0,
+        "a count is zero"
+    );
+    if options.full && options.quick {
+        bail!("--quick and --full exclude each other");
+    }
+    Ok(Some(options))
+}
+
+fn measure(options: &Options) -> Result<()> {
+    let server = server::Server::new(&options.socket);
+    let facts = server.facts()?;
+    let mut report = Report::new(&facts, options);
+    if facts.timescaledb.is_none() {
+        report.note("**TimescaleDB: not on this server**, so there are no rows of it");
+        server::progress("TimescaleDB: NOT ON THIS SERVER, nothing of it is measured");
+    }
+    let data = data::Data::make(options.readings, &options.work.join("small"))?;
+    let kept = writes::measure(
+        &server,
+        options,
+        &data,
+        facts.timescaledb.is_some(),
+        &mut report,
+    )?;
+    reads::measure_small(&server, options, &data, &kept, &mut report)?;
+    for database in kept.all() {
+        server.drop_database(database)?;
+    }
+    data.remove()?;
+    if options.full {
+        full::measure(&server, options, &mut report)?;
+    }
+    report.finish(&options.out)
+}
