@@ -4,7 +4,7 @@
 #     --readings N   readings of the small case (default 5,000,000)
 #     --runs N       fresh repetitions of each write (default 3)
 #     --calls N      calls of each query (default 200)
-#     --quick        200,000 readings: shows that it works, measures nothing
+#     --quick        200,000 readings, a day for --full: shows that it works, measures nothing
 #     --full         also all 124.9 million readings (45 GB of disk, about half an hour more)
 #     --full-seed    with --full: the seed's own tables with all readings too (70 GB, hours)
 #     --keep         leave the cluster's folder
@@ -17,6 +17,7 @@ set -euo pipefail
 options=()
 keep=0
 install=1
+quick=0
 need_gb=15
 while [ $# -gt 0 ]; do
   case $1 in
@@ -24,7 +25,7 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || die "$1 needs a number"
       options+=("$1" "$2")
       shift ;;
-    --quick) options+=("$1"); need_gb=5 ;;
+    --quick) options+=("$1"); quick=1 ;;
     --full) options+=("$1"); [ "$need_gb" -gt 45 ] || need_gb=45 ;;
     --full-seed) options+=("$1"); need_gb=70 ;;
     --keep) keep=1 ;;
@@ -34,6 +35,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+[ "$quick" = 0 ] || need_gb=5
 
 major=${PG:-$(pin pg_default)}
 [[ $major =~ ^[0-9]+$ ]] || die "the benchmark runs on one major: PG=$(pin pg_default)"

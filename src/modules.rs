@@ -37,6 +37,7 @@ const AUTH: Module = Module {
     description: "a stand-in for Supabase's auth schema, where the database has none",
     requires: &[],
     reference_tables: &[],
+    mark: Some("gemba's stand-in"),
     migrations: &[migration!("auth", 1, "0001_stand_in", "stand_in")],
 };
 

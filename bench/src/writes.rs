@@ -371,7 +371,7 @@ fn aggregate_rows(data: &Data, times: &Times, report: &mut Report) {
     if let Some(samples) = find(Step::GroupBy, Side::Gemba) {
         report.timing(
             what,
-            "plain GROUP BY over gemba's table (CREATE TABLE AS, parallel)",
+            "plain GROUP BY of gemba's readings, hours and days (CREATE TABLE AS, parallel)",
             samples,
             None,
             &[],

@@ -38,7 +38,7 @@ CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
          s.on_expire,
          l.to_time OPERATOR(pg_catalog.+) s.retain AS expires_at
     FROM gemba.partition_sets AS s
-   CROSS JOIN LATERAL gemba._leaves(s.parent::oid, s.time_zone) AS l
+   CROSS JOIN LATERAL gemba._leaves(s.parent::pg_catalog.oid, s.time_zone) AS l
     JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.leaf;
 COMMENT ON VIEW gemba.partitions IS 'every partition of the managed tables: range, size, whether it is sealed (rls, no_grants), and when it will be retired';
 
@@ -104,10 +104,12 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
     LOOP
       EXECUTE format('DROP TRIGGER %I ON %I.%I', orphan.tgname, orphan.nspname, orphan.relname);
     END LOOP;
-    DELETE FROM gemba.rollup_changes
-     WHERE rollup_id IN (SELECT id FROM gemba.rollup_definitions
-                          WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone));
-    DELETE FROM gemba.rollup_definitions WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone);
+    WITH forgotten AS (
+      DELETE FROM gemba.rollup_definitions
+       WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone) RETURNING id),
+    changes AS (DELETE FROM gemba.rollup_changes WHERE rollup_id IN (SELECT id FROM forgotten)),
+    expired AS (DELETE FROM gemba.rollup_expired WHERE rollup_id IN (SELECT id FROM forgotten))
+    DELETE FROM gemba.rollup_leaves WHERE rollup_id IN (SELECT id FROM forgotten);
   END
   $body$;
 CREATE EVENT TRIGGER gemba_forget_dropped ON sql_drop EXECUTE FUNCTION gemba._forget_dropped();

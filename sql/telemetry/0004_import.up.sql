@@ -50,6 +50,8 @@ ALTER TABLE telemetry.import_lines ENABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON telemetry.import_runs, telemetry.import_rejects, telemetry.import_lines
   FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SEQUENCE telemetry.import_runs_id_seq, telemetry.import_rejects_id_seq,
+  telemetry.import_lines_line_no_seq FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON telemetry.import_runs, telemetry.import_rejects TO service_role;
 GRANT SELECT, INSERT, DELETE ON telemetry.import_lines TO service_role;
 

@@ -19,6 +19,8 @@ pub struct Module {
     pub requires: &'static [&'static str],
     /// Tables that a migration fills; rows in them do not stand in the way of `undeploy`.
     pub reference_tables: &'static [&'static str],
+    /// Where the schema may be somebody else's: how the comments of our own tables there begin.
+    pub mark: Option<&'static str>,
     /// In ascending order of version, starting at 1, without gaps.
     pub migrations: &'static [Migration],
 }
@@ -74,7 +76,7 @@ fn rows(steps: Vec<Step>) -> impl Iterator<Item = StepRow> {
 #[pg_extern(schema = "gemba", name = "deploy", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn deploy_sql(
-    modules: default!(VariadicArray<String>, "ARRAY[]::text[]"),
+    modules: default!(VariadicArray<String>, "'{}'"),
 ) -> Result<
     TableIterator<
         'static,
@@ -192,6 +194,7 @@ pub fn deploy(wanted: &[String]) -> Result<Vec<Step>> {
     }
     serialise()?;
     let mut steps = Vec::new();
+    warn_of_changed_text(&chosen)?;
     for module in chosen {
         steps.extend(bring_to(module, module.latest())?);
     }
@@ -286,6 +289,24 @@ fn run(
     })
 }
 
+/// A migration that was applied and has another text now: the database may not be what it says.
+fn warn_of_changed_text(modules: &[&Module]) -> Result<()> {
+    for module in modules {
+        let changed = spi::read_one::<String>(
+            "SELECT pg_catalog.array_to_string(changed_versions, ', ') FROM gemba.modules
+              WHERE module = $1 AND changed_versions <> '{}'",
+            &[module.name.into()],
+        )?;
+        if let Some(versions) = changed {
+            warning!(
+                "gemba: module {}: the text of applied migrations has changed: {versions}",
+                module.name
+            );
+        }
+    }
+    Ok(())
+}
+
 fn refuse_while_needed(module: &Module) -> Result<()> {
     for other in modules::ALL {
         if other.requires.contains(&module.name) && installed_version(other)? > 0 {
@@ -307,8 +328,10 @@ fn refuse_while_filled(module: &Module) -> Result<()> {
     let tables = spi::read_all(
         "SELECT c.relname::text FROM pg_catalog.pg_class c
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname = $1 AND c.relkind = 'r' ORDER BY c.relname",
-        &[module.name.into()],
+          WHERE n.nspname = $1 AND c.relkind = 'r'
+            AND ($2 IS NULL OR pg_catalog.starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), $2))
+          ORDER BY c.relname",
+        &[module.name.into(), module.mark.map(str::to_owned).into()],
         |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
     )?;
     for table in tables {

@@ -22,8 +22,10 @@ pub fn try_table(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
 /// Takes the transaction-level advisory lock that serialises one kind of work (deploys, partition
 /// changes of one table, imports), waiting for it. `class` is an arbitrary constant of that kind.
 pub fn advisory(class: i32, key: i32) -> crate::error::Result<()> {
-    super::spi::read_one::<i32>(
-        "SELECT 1 FROM (SELECT pg_catalog.pg_advisory_xact_lock($1, $2)) AS locked",
+    // As a write, although it writes nothing: what is read after the wait has to see what the other
+    // session did meanwhile, and only a transaction that writes looks with a new snapshot each time.
+    super::spi::write(
+        "SELECT pg_catalog.pg_advisory_xact_lock($1, $2)",
         &[class.into(), key.into()],
     )?;
     Ok(())

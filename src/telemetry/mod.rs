@@ -14,6 +14,7 @@ pub const MODULE: Module = Module {
     description: "sensor time series: readings, aggregates, subscriptions, CSV import",
     requires: &["auth"],
     reference_tables: &["plausible_ranges"],
+    mark: None,
     migrations: &[
         migration!("telemetry", 1, "0001_sensors", "sensors"),
         migration!("telemetry", 2, "0002_readings", "readings"),

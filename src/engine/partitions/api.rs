@@ -30,10 +30,6 @@ fn rows(actions: Vec<Action>) -> impl Iterator<Item = ActionRow> {
 
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "an SQL function with named arguments"
-)]
 fn manage_partitions(
     parent: PgRelation,
     step: Interval,
@@ -69,13 +65,13 @@ fn manage_partitions(
             .hint("use 'drop', 'detach' or 'archive'")
             .into());
     }
-    if let Some(retain) = &retain {
-        if retain.months() < 0 || retain.days() < 0 || retain.micros() < 0 {
-            return Err(Error::invalid("retain must not be negative")
-                .detail(format!("retain {}", time::interval_text(retain)))
-                .hint("give the age after which a partition is retired, or NULL to keep all")
-                .into());
-        }
+    if let Some(retain) = &retain
+        && (retain.months() < 0 || retain.days() < 0 || retain.micros() < 0)
+    {
+        return Err(Error::invalid("retain must not be negative")
+            .detail(format!("retain {}", time::interval_text(retain)))
+            .hint("give the age after which a partition is retired, or NULL to keep all")
+            .into());
     }
     time::ServerZone::named(time_zone)?;
     for column in unique_on.iter().flatten() {

@@ -15,10 +15,6 @@ use pgrx::prelude::*;
 
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "an SQL function with named arguments"
-)]
 fn create_rollup(
     rollup: &str,
     source: PgRelation,
@@ -288,6 +284,12 @@ fn drop_rollup(rollup: &str) -> Result<(), ErrorReport> {
         "DELETE FROM gemba.rollup_changes WHERE rollup_id = $1",
         &[rollup.id.into()],
     )?;
+    for table in ["rollup_leaves", "rollup_expired"] {
+        spi::write(
+            &format!("DELETE FROM gemba.{table} WHERE rollup_id = $1"),
+            &[rollup.id.into()],
+        )?;
+    }
     spi::write(
         "DELETE FROM gemba.rollup_definitions WHERE id = $1",
         &[rollup.id.into()],
@@ -376,5 +378,5 @@ fn refresh_rollups() -> Result<
             Err(failure) => (name, 0, 0, 0, 0, 0.0, Some(failure.message)),
         });
     }
-    Ok(TableIterator::new(rows.into_iter()))
+    Ok(TableIterator::new(rows))
 }

@@ -360,8 +360,8 @@ unsafe fn read_arguments(trigger: &pg_sys::Trigger, table: pg_sys::Oid) -> Captu
 /// Registers what has to happen at the end of this transaction.
 fn arm(memory: &mut Memory) {
     memory.armed = true;
-    register_xact_callback(PgXactCallbackEvent::PreCommit, flush);
-    register_xact_callback(PgXactCallbackEvent::PrePrepare, flush);
+    register_xact_callback(PgXactCallbackEvent::PreCommit, write_and_forget);
+    register_xact_callback(PgXactCallbackEvent::PrePrepare, write_and_forget);
     register_xact_callback(PgXactCallbackEvent::Abort, forget);
 }
 
@@ -369,11 +369,25 @@ fn forget() {
     MEMORY.take();
 }
 
-/// Appends the ranges to `gemba.rollup_changes`, past SPI: the writer needs no right on that table, and
-/// at this point of the commit there is no statement to run one in.
-fn flush() {
-    let changed = MEMORY.take().changed;
-    if changed.is_empty() {
+fn write_and_forget() {
+    write(&MEMORY.take().changed);
+}
+
+/// Writes what this transaction has changed so far, for a refresh of the rollup within it. It stays in
+/// memory and is written again at the commit: this write may still be rolled back with a savepoint.
+pub fn write_so_far(rollup: i32) {
+    write(&HashMap::from([(rollup, unwritten(rollup))]));
+}
+
+/// What this transaction has changed so far, which no table shows yet.
+pub fn unwritten(rollup: i32) -> RangeSet {
+    MEMORY.with_borrow(|memory| memory.changed.get(&rollup).cloned().unwrap_or_default())
+}
+
+/// Appends ranges to `gemba.rollup_changes`, past SPI: the writer needs no right on that table, and
+/// during a commit there is no statement to run one in.
+fn write(changed: &HashMap<i32, RangeSet>) {
+    if changed.values().all(RangeSet::is_empty) {
         return;
     }
     // SAFETY: the relation is opened under the lock that an INSERT takes and closed again; tuples are
@@ -388,7 +402,7 @@ fn flush() {
         }
         let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
         let relation = pg_sys::table_open(oid, lock);
-        for (rollup, ranges) in &changed {
+        for (rollup, ranges) in changed {
             for (from, to) in ranges.iter() {
                 let mut values = [
                     pg_sys::Datum::from(*rollup),
@@ -406,5 +420,6 @@ fn flush() {
             }
         }
         pg_sys::table_close(relation, lock);
+        pg_sys::CommandCounterIncrement();
     }
 }

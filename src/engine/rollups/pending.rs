@@ -1,5 +1,6 @@
 //! Which buckets of a rollup have to be recomputed, and which can't be any more.
 
+use super::capture;
 use super::definition::Rollup;
 use crate::error::Result;
 use crate::postgres::{spi, time};
@@ -79,6 +80,10 @@ pub fn pending(rollup: &Rollup) -> Result<RangeSet> {
     .into_iter()
     .map(|r| whole_buckets(rollup, r))
     .collect();
+    for r in capture::unwritten(rollup.id).iter() {
+        let (from, to) = whole_buckets(rollup, r);
+        set.insert(from, to);
+    }
     if let Some(source) = rollup.source_rollup {
         for r in pending(&Rollup::by_id(source)?)?.iter() {
             let (from, to) = whole_buckets(rollup, r);

@@ -59,6 +59,7 @@ pub fn refresh(rollup: &Rollup) -> Result<Outcome> {
         )
     })?;
     follow_partitions(rollup)?;
+    capture::write_so_far(rollup.id);
 
     let mut todo: RangeSet = spi::write_returning(
         "DELETE FROM gemba.rollup_changes WHERE rollup_id = $1 RETURNING from_bucket, to_bucket",

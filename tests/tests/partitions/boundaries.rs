@@ -53,7 +53,11 @@ fn check(key: &str, step: &str, zone: &str, from: &str, to: &str, starts: &str) 
     );
     // In the order of the names, which therefore has to be that of the times.
     assert_eq!(found, expected, "{case}");
-    assert_eq!(partitions_with(&made, "created").len(), expected.len(), "{case}");
+    assert_eq!(
+        partitions_with(&made, "created").len(),
+        expected.len(),
+        "{case}"
+    );
     assert_eq!(actions(&mut client, &ensure)?, [], "{case}: a second time");
 
     // Every row of the range finds its partition: 13 minutes meet every kind of boundary.
@@ -98,7 +102,14 @@ fn parts_of_a_local_day() -> Result<()> {
         format!("SELECT generate_series(timestamp '2024-03-05', timestamp '2024-03-07', '{width}')")
     };
     for (step, zone) in [("1 hour", "Asia/Kolkata"), ("6 hours", "Asia/Bangkok")] {
-        check("timestamp", step, zone, "2024-03-05", "2024-03-07", &series(step))?;
+        check(
+            "timestamp",
+            step,
+            zone,
+            "2024-03-05",
+            "2024-03-07",
+            &series(step),
+        )?;
     }
     Ok(())
 }
@@ -112,13 +123,49 @@ fn days_weeks_months_and_years() -> Result<()> {
         for zone in ["UTC", "Asia/Bangkok", "Europe/Berlin"] {
             for (step, from, to, first, last) in [
                 // Over both changes of the clocks.
-                ("1 day", "2024-03-29", "2024-04-02", "2024-03-29", "2024-04-02"),
-                ("1 day", "2024-10-25", "2024-10-29", "2024-10-25", "2024-10-29"),
+                (
+                    "1 day",
+                    "2024-03-29",
+                    "2024-04-02",
+                    "2024-03-29",
+                    "2024-04-02",
+                ),
+                (
+                    "1 day",
+                    "2024-10-25",
+                    "2024-10-29",
+                    "2024-10-25",
+                    "2024-10-29",
+                ),
                 // Monday is 2024-03-18; the range begins and ends in the middle of a week.
-                ("7 days", "2024-03-20", "2024-04-05", "2024-03-18", "2024-04-08"),
-                ("1 month", "2024-01-15", "2024-12-02", "2024-01-01", "2025-01-01"),
-                ("3 months", "2023-11-15", "2024-12-02", "2023-10-01", "2025-01-01"),
-                ("1 year", "2019-11-15", "2024-12-02", "2019-01-01", "2025-01-01"),
+                (
+                    "7 days",
+                    "2024-03-20",
+                    "2024-04-05",
+                    "2024-03-18",
+                    "2024-04-08",
+                ),
+                (
+                    "1 month",
+                    "2024-01-15",
+                    "2024-12-02",
+                    "2024-01-01",
+                    "2025-01-01",
+                ),
+                (
+                    "3 months",
+                    "2023-11-15",
+                    "2024-12-02",
+                    "2023-10-01",
+                    "2025-01-01",
+                ),
+                (
+                    "1 year",
+                    "2019-11-15",
+                    "2024-12-02",
+                    "2019-01-01",
+                    "2025-01-01",
+                ),
             ] {
                 check(key, step, zone, from, to, &series(first, last, step))?;
             }
@@ -137,7 +184,8 @@ fn days_whose_midnight_is_missing_or_comes_twice() -> Result<()> {
             ("America/Havana", "2024-03-08", "2024-03-12"),
             ("America/Havana", "2024-11-01", "2024-11-05"),
         ] {
-            let series = format!("SELECT generate_series(timestamp '{from}', timestamp '{to}', '1 day')");
+            let series =
+                format!("SELECT generate_series(timestamp '{from}', timestamp '{to}', '1 day')");
             check(key, "1 day", zone, from, to, &series)?;
         }
     }
@@ -177,7 +225,11 @@ fn instants_have_an_hour_that_comes_twice() -> Result<()> {
     assert_eq!(made.len(), 25);
     let mut sorted = partitions_with(&made, "created");
     sorted.sort();
-    assert_eq!(sorted, partitions_with(&made, "created"), "names sort as the times do");
+    assert_eq!(
+        sorted,
+        partitions_with(&made, "created"),
+        "names sort as the times do"
+    );
     Ok(())
 }
 
@@ -261,7 +313,13 @@ fn the_present_and_the_premade_ones() -> Result<()> {
         ),
         "t"
     );
-    assert_eq!(actions(&mut client, "gemba.maintain_partitions() WHERE parent = 's.events'")?, []);
+    assert_eq!(
+        actions(
+            &mut client,
+            "gemba.maintain_partitions() WHERE parent = 's.events'"
+        )?,
+        []
+    );
     // Managing again changes the settings and makes what they now ask for.
     let more = actions(
         &mut client,
@@ -304,7 +362,9 @@ fn names_of_long_parents_sort_and_do_not_collide() -> Result<()> {
 fn a_table_that_has_the_name_is_left_alone() -> Result<()> {
     let db = extended("taken_name")?;
     let mut client = managed(&db, "timestamptz", "1 day", "UTC")?;
-    client.batch_execute("CREATE TABLE s.t_p20240102 (mine int); CREATE VIEW s.t_p20240103 AS SELECT 1 AS mine")?;
+    client.batch_execute(
+        "CREATE TABLE s.t_p20240102 (mine int); CREATE VIEW s.t_p20240103 AS SELECT 1 AS mine",
+    )?;
     client.batch_execute("SELECT gemba.ensure_partitions('s.t', '2024-01-01', '2024-01-05')")?;
     let names: Vec<_> = bounds(&mut client, "s.t")
         .iter()

@@ -66,9 +66,14 @@ fn a_leaf_has_row_level_security_and_no_grants() -> Result<()> {
     let db = extended("leaf_rls")?;
     let (mut client, owner, reader) = furnished(&db)?;
     // The default privileges are real: an ordinary table of this owner is given away.
-    client.batch_execute(&format!("SET ROLE {owner}; CREATE TABLE s.given (a int); RESET ROLE"))?;
+    client.batch_execute(&format!(
+        "SET ROLE {owner}; CREATE TABLE s.given (a int); RESET ROLE"
+    ))?;
     assert_eq!(
-        value(&mut client, &format!("SELECT has_table_privilege('{reader}', 's.given', 'SELECT')")),
+        value(
+            &mut client,
+            &format!("SELECT has_table_privilege('{reader}', 's.given', 'SELECT')")
+        ),
         "t"
     );
     assert_eq!(
@@ -88,14 +93,20 @@ fn a_leaf_has_row_level_security_and_no_grants() -> Result<()> {
         Ok(tx.query_one("SELECT count(*) FROM s.t", &[])?.get(0))
     })?;
     assert_eq!(seen, 1);
-    for statement in ["SELECT * FROM s.t_p20240101", "DELETE FROM s.t_p20240101", "TRUNCATE s.t_p20240101"] {
+    for statement in [
+        "SELECT * FROM s.t_p20240101",
+        "DELETE FROM s.t_p20240101",
+        "TRUNCATE s.t_p20240101",
+    ] {
         let refused = as_user(&mut client, &reader, None, |tx| tx.execute(statement, &[]));
         expect_sqlstate(refused, "42501");
     }
     // Even a grant on the leaf itself shows no row, for it has no policy.
     client.batch_execute(&format!("GRANT SELECT ON s.t_p20240101 TO {reader}"))?;
     let seen: i64 = as_user(&mut client, &reader, None, |tx| {
-        Ok(tx.query_one("SELECT count(*) FROM s.t_p20240101", &[])?.get(0))
+        Ok(tx
+            .query_one("SELECT count(*) FROM s.t_p20240101", &[])?
+            .get(0))
     })?;
     assert_eq!(seen, 0);
     Ok(())
@@ -151,7 +162,10 @@ fn a_leaf_obeys_what_its_parent_demands() -> Result<()> {
     client.batch_execute("UPDATE s.t SET kind = 'other'; TRUNCATE s.log")?;
     client.batch_execute(&insert("'2024-01-02', 1, 'plain'"))?;
     client.batch_execute("UPDATE s.t SET kind = 'more' WHERE kind = 'other'")?;
-    assert_eq!(table(&mut client, "SELECT what FROM s.log"), ["BEFORE INSERT", "AFTER UPDATE"]);
+    assert_eq!(
+        table(&mut client, "SELECT what FROM s.log"),
+        ["BEFORE INSERT", "AFTER UPDATE"]
+    );
     Ok(())
 }
 
@@ -178,17 +192,34 @@ fn the_view_of_partitions_is_right() -> Result<()> {
         "s.t_p20240102 | 2024-01-01 17:00:00+00 | 2024-01-02 17:00:00+00 | 0 | t | t | t | detach | 2424-01-02 17:00:00+00",
     ];
     assert_eq!(table(&mut client, view), expected);
-    assert_eq!(value(&mut client, "SELECT count(*) FROM gemba.partitions WHERE parent = 's.t'::regclass"), "5");
     assert_eq!(
-        value(&mut client, "SELECT bytes > 400000 FROM gemba.partitions WHERE partition = 's.t_p20240101'::regclass"),
+        value(
+            &mut client,
+            "SELECT count(*) FROM gemba.partitions WHERE parent = 's.t'::regclass"
+        ),
+        "5"
+    );
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT bytes > 400000 FROM gemba.partitions WHERE partition = 's.t_p20240101'::regclass"
+        ),
         "t"
     );
     // As those who operate it see it.
-    client.batch_execute("SET ROLE service_role")?;
+    client.batch_execute("GRANT USAGE ON SCHEMA s TO service_role; SET ROLE service_role")?;
     assert_eq!(table(&mut client, view), expected);
     // Without a retention nothing expires.
-    client.batch_execute("RESET ROLE; SELECT gemba.manage_partitions('s.t', '1 day', time_zone => 'Asia/Bangkok')")?;
-    assert_eq!(value(&mut client, "SELECT count(expires_at) FROM gemba.partitions WHERE parent = 's.t'::regclass"), "0");
+    client.batch_execute(
+        "RESET ROLE; SELECT gemba.manage_partitions('s.t', '1 day', time_zone => 'Asia/Bangkok')",
+    )?;
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT count(expires_at) FROM gemba.partitions WHERE parent = 's.t'::regclass"
+        ),
+        "0"
+    );
     Ok(())
 }
 
@@ -231,16 +262,31 @@ fn dropped_tables_are_forgotten() -> Result<()> {
     }
     assert_eq!(value(&mut client, managed), "3");
     // A leaf is not its parent.
-    let leaf = value(&mut client, "SELECT min(partition::text) FROM gemba.partitions WHERE parent = 's.kept'::regclass");
+    let leaf = value(
+        &mut client,
+        "SELECT min(partition::text) FROM gemba.partitions WHERE parent = 's.kept'::regclass",
+    );
     client.batch_execute(&format!("DROP TABLE {leaf}"))?;
     assert_eq!(value(&mut client, managed), "3");
     client.batch_execute("BEGIN; DROP TABLE s.gone1; ROLLBACK")?;
     assert_eq!(value(&mut client, managed), "3");
     client.batch_execute("DROP TABLE s.gone1; DROP SCHEMA other CASCADE")?;
     assert_eq!(value(&mut client, managed), "1");
-    assert_eq!(value(&mut client, "SELECT gemba.unmanage_partitions('s.kept')"), "t");
+    assert_eq!(
+        value(&mut client, "SELECT gemba.unmanage_partitions('s.kept')"),
+        "t"
+    );
     assert_eq!(value(&mut client, managed), "0");
-    assert_eq!(value(&mut client, "SELECT gemba.unmanage_partitions('s.kept')"), "f");
-    assert_eq!(actions(&mut client, "gemba.maintain_partitions() WHERE parent LIKE '%kept'")?, []);
+    assert_eq!(
+        value(&mut client, "SELECT gemba.unmanage_partitions('s.kept')"),
+        "f"
+    );
+    assert_eq!(
+        actions(
+            &mut client,
+            "gemba.maintain_partitions() WHERE parent LIKE '%kept'"
+        )?,
+        []
+    );
     Ok(())
 }

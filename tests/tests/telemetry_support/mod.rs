@@ -411,7 +411,7 @@ pub fn expect_sealed_partitions(client: &mut Client) -> Result<()> {
         "SELECT partition::text FROM gemba.partitions p
           WHERE parent = 'telemetry.sensor_readings'::regclass
             AND (SELECT array_agg(CASE WHEN i.indisunique THEN 'unique' ELSE am.amname || CASE WHEN indpred IS NULL THEN '' ELSE ' partial' END END
-                                  ORDER BY i.indisunique DESC, am.amname DESC)
+                                  ORDER BY i.indisunique DESC, am.amname)
                    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
                   WHERE i.indrelid = p.partition AND i.indisvalid)
                 IS DISTINCT FROM ARRAY['unique', 'brin', 'btree partial']",

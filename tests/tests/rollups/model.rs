@@ -1,0 +1,120 @@
+//! What a rollup must hold, computed the plain way.
+
+/// Every function over every kind of column, as `create_rollup` takes it. The time column is `at`.
+pub fn all_measures() -> String {
+    let mut measures = vec![r#""rows": {"function": "count"}"#.to_owned()];
+    for column in ["i", "n", "f"] {
+        for function in FUNCTIONS {
+            measures.push(format!(
+                r#""{column}_{function}": {{"function": "{function}", "column": "{column}"}}"#
+            ));
+        }
+    }
+    format!("{{{}}}", measures.join(", "))
+}
+
+const FUNCTIONS: [&str; 8] = ["count", "sum", "avg", "min", "max", "stddev", "first", "last"];
+
+/// One rollup of a test: its table, its grouping, and how the server itself would cut its buckets.
+#[derive(Debug, Clone, Copy)]
+pub struct Rollup {
+    pub name: &'static str,
+    /// Another rollup, when it is built from one.
+    pub parent: Option<&'static str>,
+    pub bucket: &'static str,
+    pub zone: &'static str,
+    pub group_by: &'static [&'static str],
+    /// Over the column `at`.
+    pub start: &'static str,
+}
+
+impl Rollup {
+    /// The call that makes it over `source`.
+    pub fn create(&self, source: &str) -> String {
+        let (source, column, measures) = match self.parent {
+            Some(parent) => (parent, "bucket", "NULL".to_owned()),
+            None => (source, "at", format!("'{}'", all_measures())),
+        };
+        let group_by: Vec<_> = self.group_by.iter().map(|name| format!("'{name}'")).collect();
+        format!(
+            "SELECT gemba.create_rollup('{}', '{source}', '{column}', '{}', ARRAY[{}]::text[], {measures}, '{}')",
+            self.name,
+            self.bucket,
+            group_by.join(", "),
+            self.zone
+        )
+    }
+
+    fn groups(&self) -> String {
+        self.group_by.iter().map(|name| format!(", {name}")).collect()
+    }
+
+    /// What it holds, in a form that can be compared: numbers as numeric, quotients rounded.
+    pub fn held(&self, relation: &str) -> String {
+        let mut columns = String::new();
+        for column in ["i", "n", "f"] {
+            for function in FUNCTIONS {
+                let name = format!("{column}_{function}");
+                columns.push_str(&match function {
+                    "avg" | "stddev" => format!(", round({name}::numeric, 9) AS {name}"),
+                    _ => format!(", {name}::numeric"),
+                });
+            }
+        }
+        format!("SELECT bucket{}, rows::numeric{columns} FROM {relation}", self.groups())
+    }
+
+    /// The same from raw rows by a plain GROUP BY.
+    pub fn expected(&self, source: &str) -> String {
+        let mut columns = String::new();
+        for v in ["i", "n", "f"] {
+            for function in FUNCTIONS {
+                let aggregate = match function {
+                    "avg" => format!("round(avg({v}::numeric), 9)"),
+                    "stddev" => format!("round(stddev({v}::numeric), 9)"),
+                    // Of several values at one time the smallest is the first and the greatest the last.
+                    "first" => format!("(array_agg({v} ORDER BY at, {v}) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"),
+                    "last" => format!("(array_agg({v} ORDER BY at DESC, {v} DESC) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"),
+                    _ => format!("{function}({v})::numeric"),
+                };
+                columns.push_str(&format!(", {aggregate} AS {v}_{function}"));
+            }
+        }
+        let groups: String = (0..self.group_by.len()).map(|n| format!(", {}", n + 2)).collect();
+        format!(
+            "SELECT {} AS bucket{}, count(*)::numeric AS rows{columns} FROM {source} AS source GROUP BY 1{groups}",
+            self.start,
+            self.groups()
+        )
+    }
+}
+
+/// Small and repeatable; its whole state is the seed that a failure prints.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// splitmix64.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len() as u64) as usize]
+    }
+}
