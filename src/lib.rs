@@ -43,7 +43,11 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/telemetry.sql",
     name = "telemetry",
-    requires = [engine::buckets::bucket_start, engine::buckets::buckets,]
+    requires = [
+        engine::buckets::bucket_start,
+        engine::buckets::buckets,
+        telemetry::access::access_tier,
+    ]
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 

@@ -22,24 +22,35 @@ BEGIN
     CREATE POLICY users_service_all ON auth.users TO service_role USING (true) WITH CHECK (true);
   END IF;
 
+  -- Without a SET clause, and every name qualified instead: so they can be inlined into the policies
+  -- that call them.
   IF pg_catalog.to_regprocedure('auth.jwt()') IS NULL THEN
     CREATE FUNCTION auth.jwt() RETURNS jsonb
-      LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-      AS $body$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb $body$;
+      LANGUAGE sql STABLE PARALLEL SAFE
+      AS $body$
+        SELECT CASE WHEN pg_catalog.current_setting('request.jwt.claims', true) OPERATOR(pg_catalog.<>) ''
+                    THEN pg_catalog.current_setting('request.jwt.claims', true)::pg_catalog.jsonb END
+      $body$;
     COMMENT ON FUNCTION auth.jwt() IS 'the claims of the request''s token, from the setting request.jwt.claims; NULL without one';
   END IF;
 
   IF pg_catalog.to_regprocedure('auth.uid()') IS NULL THEN
     CREATE FUNCTION auth.uid() RETURNS uuid
-      LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-      AS $body$ SELECT nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')::uuid $body$;
+      LANGUAGE sql STABLE PARALLEL SAFE
+      AS $body$
+        SELECT CASE WHEN auth.jwt() OPERATOR(pg_catalog.->>) 'sub' OPERATOR(pg_catalog.<>) ''
+                    THEN (auth.jwt() OPERATOR(pg_catalog.->>) 'sub')::pg_catalog.uuid END
+      $body$;
     COMMENT ON FUNCTION auth.uid() IS 'the id of the logged-in user; NULL without one';
   END IF;
 
   IF pg_catalog.to_regprocedure('auth.role()') IS NULL THEN
     CREATE FUNCTION auth.role() RETURNS text
-      LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-      AS $body$ SELECT nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role', '') $body$;
+      LANGUAGE sql STABLE PARALLEL SAFE
+      AS $body$
+        SELECT CASE WHEN auth.jwt() OPERATOR(pg_catalog.->>) 'role' OPERATOR(pg_catalog.<>) ''
+                    THEN auth.jwt() OPERATOR(pg_catalog.->>) 'role' END
+      $body$;
     COMMENT ON FUNCTION auth.role() IS 'the role named by the request''s token; NULL without one';
   END IF;
 END $$;

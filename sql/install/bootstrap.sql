@@ -4,6 +4,8 @@
 
 CREATE SCHEMA gemba;
 COMMENT ON SCHEMA gemba IS 'gemba''s engine: deploy and migrations, partitions, rollups';
+CREATE SCHEMA gemba_internal;
+COMMENT ON SCHEMA gemba_internal IS 'what gemba''s triggers call; nobody has USAGE on it';
 CREATE SCHEMA gemba_archive;
 COMMENT ON SCHEMA gemba_archive IS 'partitions that were retired with on_expire = ''archive''';
 CREATE SCHEMA telemetry;

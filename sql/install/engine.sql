@@ -73,9 +73,12 @@ CREATE VIEW gemba.modules WITH (security_invoker = true) AS
    GROUP BY a.module, a.description;
 COMMENT ON VIEW gemba.modules IS 'installed against available version of each module; changed_versions lists applied migrations whose text is no longer the same';
 
-CREATE FUNCTION gemba._capture_rows() RETURNS trigger
+CREATE FUNCTION gemba_internal.note_insert(
+    at timestamptz, rollup int, months int, days int, microseconds bigint, zone text) RETURNS boolean
+  LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'gemba_note_insert';
+CREATE FUNCTION gemba_internal.capture_rows() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_capture_rows';
-CREATE FUNCTION gemba._capture_truncate() RETURNS trigger
+CREATE FUNCTION gemba_internal.capture_truncate() RETURNS trigger
   LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_capture_truncate';
 
 -- The catalog forgets tables that are dropped; otherwise it would keep oids that another table may get.
@@ -96,7 +99,7 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
     FOR orphan IN
       SELECT t.tgname, n.nspname, c.relname
         FROM gemba.rollup_definitions r
-        JOIN pg_trigger t ON t.tgname IN ('gemba_rollup_' || r.id, 'gemba_rollup_' || r.id || '_truncate')
+        JOIN pg_trigger t ON t.tgname ~ ('^gemba_rollup_' || r.id || '(_insert|_truncate)?$')
                          AND t.tgparentid = 0
         JOIN pg_class c ON c.oid = t.tgrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -8,6 +8,14 @@ REVOKE ALL ON ALL TABLES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, servi
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON SCHEMA gemba, gemba_archive, telemetry FROM PUBLIC, anon, authenticated, service_role;
 
+-- Triggers run with the writer's rights, so whoever writes must be able to execute these; nobody can
+-- name them, though, without USAGE on their schema.
+REVOKE ALL ON SCHEMA gemba_internal FROM PUBLIC, anon, authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+    gemba_internal.note_insert(timestamptz, int, int, int, bigint, text), gemba_internal.capture_rows(),
+    gemba_internal.capture_truncate()
+  TO PUBLIC;
+
 -- Clients -----------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA telemetry TO authenticated, service_role;
 -- Live views run with the reader's rights and ask which buckets are not refreshed yet.
@@ -66,6 +74,9 @@ COMMENT ON FUNCTION telemetry.import_uploaded(text, int, text, text, text) IS 'i
 COMMENT ON FUNCTION telemetry.refresh() IS 'brings hours and days up to date, registers sensors that are new, keeps the free sample at a tenth';
 COMMENT ON FUNCTION telemetry.choose_sample() IS 'keeps the free sample at a tenth of all readings by whole sensors; returns its share';
 COMMENT ON FUNCTION telemetry.ensure_partitions(timestamptz, timestamptz) IS 'makes the months of telemetry.sensor_readings that are missing for a range; returns how many';
+COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
+COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
+COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

@@ -1,18 +1,5 @@
 -- Telemetry's functions that are SQL: who may see what, and the questions that a dashboard asks.
 
-CREATE FUNCTION telemetry.access_tier() RETURNS text
-  LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $body$
-    -- 'professional' sorts after 'free': the best of several subscriptions counts.
-    SELECT max(s.tier)::text FROM telemetry.subscriptions s
-     WHERE s.user_id = (SELECT auth.uid()) AND s.status = 'active'
-       AND (s.expires_at IS NULL OR s.expires_at > now())
-  $body$;
-
-CREATE FUNCTION telemetry.sees_everything() RETURNS boolean
-  LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-  AS $body$ SELECT coalesce(telemetry.access_tier() = 'professional', false) $body$;
-
 CREATE FUNCTION telemetry.sample_sensor_ids() RETURNS SETOF varchar
   LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 20 SET search_path = pg_catalog, pg_temp
   AS $body$

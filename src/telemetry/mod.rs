@@ -2,6 +2,7 @@
 //!
 //! It uses the engine's partitions for readings and its rollups for hours and days.
 
+mod access;
 mod api;
 mod import;
 mod sample;

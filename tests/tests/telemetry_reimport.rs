@@ -24,7 +24,10 @@ fn rows_of(state: &str) -> &str {
 }
 
 /// An import in a session of its own; its answer or its error, as text.
-fn in_background(mut client: Client, call: String) -> JoinHandle<Result<(Vec<Report>, Client), Error>> {
+fn in_background(
+    mut client: Client,
+    call: String,
+) -> JoinHandle<Result<(Vec<Report>, Client), Error>> {
     spawn(move || {
         let reports = import_as(&mut client, &call)?;
         Ok((reports, client))
@@ -32,7 +35,9 @@ fn in_background(mut client: Client, call: String) -> JoinHandle<Result<(Vec<Rep
 }
 
 fn join<T>(handle: JoinHandle<T>) -> Result<T> {
-    handle.join().map_err(|_| anyhow::anyhow!("the thread panicked"))
+    handle
+        .join()
+        .map_err(|_| anyhow::anyhow!("the thread panicked"))
 }
 
 const WAITS: &str = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = ";
@@ -52,16 +57,39 @@ fn a_second_import_changes_nothing() -> Result<()> {
     let second = import(&mut client, &dir)?;
     for (a, b) in first.iter().zip(&second) {
         assert!(a.readings > 0 && a.inserted == a.readings);
-        assert_eq!((b.readings, b.inserted, b.duplicates, b.suspect), (a.readings, 0, a.readings, a.suspect));
+        assert_eq!(
+            (b.readings, b.inserted, b.duplicates, b.suspect),
+            (a.readings, 0, a.readings, a.suspect)
+        );
     }
     let after = state(&mut client)?;
-    for part in ["readings", "sensors", "rejects", "changes", "relations", "temporary"] {
-        let line = |text: &str| text.lines().find(|l| l.starts_with(part)).map(str::to_owned);
+    for part in [
+        "readings",
+        "sensors",
+        "rejects",
+        "changes",
+        "relations",
+        "temporary",
+    ] {
+        let line = |text: &str| {
+            text.lines()
+                .find(|l| l.starts_with(part))
+                .map(str::to_owned)
+        };
         assert_eq!(line(&after), line(&before), "{part}");
     }
-    assert_eq!(count(&mut client, "telemetry.import_runs")?, 2 * first.len() as i64);
+    assert_eq!(
+        count(&mut client, "telemetry.import_runs")?,
+        2 * first.len() as i64
+    );
     // The files are the same, and the runs say so.
-    assert_eq!(count(&mut client, "(SELECT checksum FROM telemetry.import_runs GROUP BY 1 HAVING count(*) = 2) q")?, first.len() as i64);
+    assert_eq!(
+        count(
+            &mut client,
+            "(SELECT checksum FROM telemetry.import_runs GROUP BY 1 HAVING count(*) = 2) q"
+        )?,
+        first.len() as i64
+    );
     client.batch_execute("SELECT telemetry.refresh()")?;
     expect_exact_aggregates(&mut client)
 }
@@ -71,11 +99,21 @@ fn an_overlapping_file_adds_what_is_new() -> Result<()> {
     let db = extended("overlap")?;
     let dir = folder(&db, "data")?;
     let mut client = db.connect()?;
-    import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-31", 1_000, 1_400))?)?;
-    let kept = rows(&mut client, "SELECT * FROM telemetry.sensor_readings ORDER BY \"timestamp\"")?;
+    import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-31", 1_000, 1_400))?,
+    )?;
+    let kept = rows(
+        &mut client,
+        "SELECT * FROM telemetry.sensor_readings ORDER BY \"timestamp\"",
+    )?;
     // Reaches back, into the next month, and says other values for what is known.
     let mut text = minutes("2018-07-31", 900, 1_440).replace(",1", ",7");
-    text += &minutes("2018-08-01", 0, 100).lines().skip(1).map(|l| format!("{l}\n")).collect::<String>();
+    text += &minutes("2018-08-01", 0, 100)
+        .lines()
+        .skip(1)
+        .map(|l| format!("{l}\n"))
+        .collect::<String>();
     let report = import(&mut client, &put(&dir, "2018Floor1.csv", text)?)?.remove(0);
     assert_eq!(report.counts(), (1, 640, 640, 240, 400, report.suspect, 0));
     let now = rows(
@@ -84,7 +122,14 @@ fn an_overlapping_file_adds_what_is_new() -> Result<()> {
     )?;
     assert_eq!(now, kept, "what was there has to stay as it was");
     assert_eq!(count(&mut client, "telemetry.sensor_readings")?, 640);
-    assert_eq!(count(&mut client, "(SELECT DISTINCT id FROM telemetry.sensor_readings) q")?, 640, "ids are unique");
+    assert_eq!(
+        count(
+            &mut client,
+            "(SELECT DISTINCT id FROM telemetry.sensor_readings) q"
+        )?,
+        640,
+        "ids are unique"
+    );
     client.batch_execute("SELECT telemetry.refresh()")?;
     expect_exact_aggregates(&mut client)
 }
@@ -121,8 +166,14 @@ fn repeated_and_backward_times_within_a_file() -> Result<()> {
     // The months are new, or the middle one exists, or all do.
     for (name, ready) in [
         ("new", ""),
-        ("one", "SELECT telemetry.ensure_partitions('2018-07-02', '2018-07-03')"),
-        ("all", "SELECT telemetry.ensure_partitions('2018-06-02', '2018-08-03')"),
+        (
+            "one",
+            "SELECT telemetry.ensure_partitions('2018-07-02', '2018-07-03')",
+        ),
+        (
+            "all",
+            "SELECT telemetry.ensure_partitions('2018-06-02', '2018-08-03')",
+        ),
     ] {
         let db = extended(&format!("backward_{name}"))?;
         let dir = folder(&db, "data")?;
@@ -147,11 +198,20 @@ fn the_same_data_in_two_files_of_one_folder() -> Result<()> {
     put(&dir, "d_Floor1.csv", minutes("2018-07-01", 0, 900))?;
     let mut client = db.connect()?;
     let reports = import(&mut client, &dir)?;
-    let told: Vec<_> = reports.iter().map(|r| (r.readings, r.inserted, r.duplicates)).collect();
-    assert_eq!(told, [(600, 600, 0), (600, 300, 300), (10, 10, 0), (900, 0, 900)]);
+    let told: Vec<_> = reports
+        .iter()
+        .map(|r| (r.readings, r.inserted, r.duplicates))
+        .collect();
+    assert_eq!(
+        told,
+        [(600, 600, 0), (600, 300, 300), (10, 10, 0), (900, 0, 900)]
+    );
     assert_eq!(count(&mut client, "telemetry.sensor_readings")?, 910);
     assert_eq!(
-        rows(&mut client, "SELECT readings, inserted, duplicates FROM telemetry.import_runs ORDER BY id")?,
+        rows(
+            &mut client,
+            "SELECT readings, inserted, duplicates FROM telemetry.import_runs ORDER BY id"
+        )?,
         ["(600,600,0)", "(600,300,300)", "(10,10,0)", "(900,0,900)"]
     );
     Ok(())
@@ -184,12 +244,21 @@ fn clock_changes_lose_nothing_silently() -> Result<()> {
     let path = put(&dir, "meter.csv", &text)?;
     let mut client = db.connect()?;
     let report = import_as(&mut client, &call(&path, ", time_zone => 'Europe/Berlin'"))?.remove(0);
-    assert_eq!((report.rows_read, report.readings, report.rejected), (want, want, 0));
+    assert_eq!(
+        (report.rows_read, report.readings, report.rejected),
+        (want, want, 0)
+    );
     assert_eq!(report.inserted + report.duplicates, want);
     // The six that never were, and the second six of those that were twice.
     assert_eq!(report.duplicates, 12);
     assert_eq!(count(&mut client, "telemetry.sensor_readings")?, want - 12);
-    assert_eq!(count(&mut client, "(SELECT sensor_id, \"timestamp\" FROM telemetry.sensor_readings GROUP BY 1, 2 HAVING count(*) > 1) q")?, 0);
+    assert_eq!(
+        count(
+            &mut client,
+            "(SELECT sensor_id, \"timestamp\" FROM telemetry.sensor_readings GROUP BY 1, 2 HAVING count(*) > 1) q"
+        )?,
+        0
+    );
     // Everything else stands where the zone's rules put it.
     assert_eq!(
         rows(
@@ -220,9 +289,14 @@ fn rows_inserted_by_hand_stay() -> Result<()> {
          INSERT INTO telemetry.sensor_readings (\"timestamp\", sensor_id, floor_number, reading_value)
            VALUES ('2018-07-01 00:05+07', 'F1.z1.Light.kW', 1, 77), ('2018-07-01 00:05+07', 'another', 1, 78)",
     )?;
-    let hand = "SELECT * FROM telemetry.sensor_readings WHERE reading_value IN (77, 78) ORDER BY id";
+    let hand =
+        "SELECT * FROM telemetry.sensor_readings WHERE reading_value IN (77, 78) ORDER BY id";
     let before = rows(&mut client, hand)?;
-    let report = import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?)?.remove(0);
+    let report = import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?,
+    )?
+    .remove(0);
     assert_eq!((report.inserted, report.duplicates), (59, 1));
     assert_eq!(rows(&mut client, hand)?, before);
     // Numbers of rows by hand and by import never meet.
@@ -230,8 +304,17 @@ fn rows_inserted_by_hand_stay() -> Result<()> {
         "INSERT INTO telemetry.sensor_readings (\"timestamp\", sensor_id, floor_number, reading_value)
            SELECT '2018-07-02'::timestamptz + n * interval '1 second', 'many', 1, n FROM generate_series(1, 1000) n",
     )?;
-    import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-08-02", 0, 60))?)?;
-    assert_eq!(count(&mut client, "(SELECT id FROM telemetry.sensor_readings GROUP BY 1 HAVING count(*) > 1) q")?, 0);
+    import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-08-02", 0, 60))?,
+    )?;
+    assert_eq!(
+        count(
+            &mut client,
+            "(SELECT id FROM telemetry.sensor_readings GROUP BY 1 HAVING count(*) > 1) q"
+        )?,
+        0
+    );
     Ok(())
 }
 
@@ -242,16 +325,28 @@ fn a_users_check_holds_in_new_and_old_months() -> Result<()> {
     let db = extended("user_check")?;
     let dir = folder(&db, "data")?;
     let mut client = db.connect()?;
-    client.batch_execute("ALTER TABLE telemetry.sensor_readings ADD CONSTRAINT small CHECK (reading_value < 50)")?;
+    client.batch_execute(
+        "ALTER TABLE telemetry.sensor_readings ADD CONSTRAINT small CHECK (reading_value < 50)",
+    )?;
     let before = state(&mut client)?;
     let path = put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 51))?;
     let error = expect_sqlstate(import(&mut client, &path), "23514");
     assert_eq!(error.constraint(), Some("small"));
     assert_eq!(state(&mut client)?, before);
-    let report = import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 50))?)?.remove(0);
+    let report = import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 50))?,
+    )?
+    .remove(0);
     assert_eq!((report.inserted, report.duplicates), (50, 0));
     expect_sealed_partitions(&mut client)?;
-    expect_sqlstate(import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-02", 0, 51))?), "23514");
+    expect_sqlstate(
+        import(
+            &mut client,
+            &put(&dir, "2018Floor1.csv", minutes("2018-07-02", 0, 51))?,
+        ),
+        "23514",
+    );
     client.batch_execute("SELECT telemetry.refresh()")?;
     expect_exact_aggregates(&mut client)
 }
@@ -261,13 +356,22 @@ fn a_users_not_null_holds() -> Result<()> {
     let db = extended("user_not_null")?;
     let dir = folder(&db, "data")?;
     let mut client = db.connect()?;
-    client.batch_execute("ALTER TABLE telemetry.sensor_readings ALTER COLUMN equipment_type SET NOT NULL")?;
+    client.batch_execute(
+        "ALTER TABLE telemetry.sensor_readings ALTER COLUMN equipment_type SET NOT NULL",
+    )?;
     let before = state(&mut client)?;
     // A header that tells no type of equipment.
     let path = put(&dir, "x.csv", "timestamp,state\n2018-07-01 00:00:00,1\n")?;
     let outcome = import(&mut client, &path);
-    let kept = rows(&mut client, "SELECT sensor_id FROM telemetry.sensor_readings WHERE equipment_type IS NULL")?;
-    assert_eq!(kept, Vec::<String>::new(), "NULL in a column that is NOT NULL");
+    let kept = rows(
+        &mut client,
+        "SELECT sensor_id FROM telemetry.sensor_readings WHERE equipment_type IS NULL",
+    )?;
+    assert_eq!(
+        kept,
+        Vec::<String>::new(),
+        "NULL in a column that is NOT NULL"
+    );
     expect_sqlstate(outcome, "23502");
     assert_eq!(state(&mut client)?, before);
     Ok(())
@@ -285,9 +389,15 @@ fn a_users_other_column_type_holds() -> Result<()> {
         "DROP INDEX telemetry.sensor_readings_brin_idx;
          ALTER TABLE telemetry.sensor_readings ALTER COLUMN floor_number TYPE text",
     )?;
-    import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 3))?)?;
+    import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 3))?,
+    )?;
     assert_eq!(
-        rows(&mut client, "SELECT DISTINCT floor_number, pg_typeof(floor_number) FROM telemetry.sensor_readings")?,
+        rows(
+            &mut client,
+            "SELECT DISTINCT floor_number, pg_typeof(floor_number) FROM telemetry.sensor_readings"
+        )?,
         ["(1,text)"]
     );
     Ok(())
@@ -303,10 +413,17 @@ fn a_users_triggers_fire() -> Result<()> {
            $$ BEGIN IF NEW.reading_value = 3 THEN RETURN NULL; END IF; NEW.reading_value := NEW.reading_value / 2; RETURN NEW; END $$;
          CREATE TRIGGER halve BEFORE INSERT ON telemetry.sensor_readings FOR EACH ROW EXECUTE FUNCTION public.halve()",
     )?;
-    let report = import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 5))?)?.remove(0);
+    let report = import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 5))?,
+    )?
+    .remove(0);
     assert_eq!((report.readings, report.inserted), (5, 4));
     assert_eq!(
-        rows(&mut client, "SELECT reading_value FROM telemetry.sensor_readings ORDER BY \"timestamp\"")?,
+        rows(
+            &mut client,
+            "SELECT reading_value FROM telemetry.sensor_readings ORDER BY \"timestamp\""
+        )?,
         ["(0.0000)", "(0.5000)", "(1.0000)", "(2.0000)"]
     );
     client.batch_execute("SELECT telemetry.refresh()")?;
@@ -332,15 +449,28 @@ fn a_users_column_and_index_hold() -> Result<()> {
         "ALTER TABLE telemetry.sensor_readings ADD COLUMN note text NOT NULL DEFAULT 'imported';
          CREATE UNIQUE INDEX one_a_minute ON telemetry.sensor_readings (\"timestamp\", floor_number)",
     )?;
-    import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 5))?)?;
-    assert_eq!(rows(&mut client, "SELECT DISTINCT note FROM telemetry.sensor_readings")?, ["(imported)"]);
+    import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 5))?,
+    )?;
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT DISTINCT note FROM telemetry.sensor_readings"
+        )?,
+        ["(imported)"]
+    );
 
     // The index alone leaves the fast path; it is built with the partition and may refuse it.
     let db = extended("user_index")?;
     let mut client = db.connect()?;
     client.batch_execute("CREATE UNIQUE INDEX one_a_minute ON telemetry.sensor_readings (\"timestamp\", floor_number)")?;
     let before = state(&mut client)?;
-    let path = put(&dir, "2018Floor2.csv", "Date,z1_Light(kW),z1_Plug(kW)\n2018-07-01 00:00:00,1,2\n")?;
+    let path = put(
+        &dir,
+        "2018Floor2.csv",
+        "Date,z1_Light(kW),z1_Plug(kW)\n2018-07-01 00:00:00,1,2\n",
+    )?;
     expect_sqlstate(import(&mut client, &path), "23505");
     assert_eq!(state(&mut client)?, before);
     Ok(())
@@ -364,10 +494,16 @@ fn a_rolled_back_import_leaves_nothing() -> Result<()> {
     assert_eq!(count(&mut outer, "telemetry.sensor_readings")?, 0);
     outer.commit()?;
     let without_changes = |text: &str| -> String {
-        text.lines().filter(|l| !l.starts_with("changes")).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .filter(|l| !l.starts_with("changes"))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     // A range too many to refresh is allowed; nothing else is.
-    assert_eq!(without_changes(&state(&mut client)?), without_changes(&before));
+    assert_eq!(
+        without_changes(&state(&mut client)?),
+        without_changes(&before)
+    );
 
     // Rolled back to a savepoint, and on in the same transaction: also into the same month.
     let mut outer = client.transaction()?;
@@ -388,16 +524,16 @@ fn a_rolled_back_import_leaves_nothing() -> Result<()> {
     let before = state(&mut client)?;
     put(&dir, "2018Floor3.csv", minutes("2018-09-01", 0, 100))?;
     put(&dir, "2018Floor4.csv", "no,time\n1,2\n")?;
-    let caught = one(
-        &mut client,
-        "SELECT 1",
-    )?;
+    let caught = one(&mut client, "SELECT 1")?;
     assert_eq!(caught, "1");
     client.batch_execute(&format!(
         "DO $$ BEGIN PERFORM telemetry.{}; RAISE EXCEPTION 'it came through'; EXCEPTION WHEN bad_copy_file_format THEN NULL; END $$",
         call(&dir, "")
     ))?;
-    assert_eq!(without_changes(&state(&mut client)?), without_changes(&before));
+    assert_eq!(
+        without_changes(&state(&mut client)?),
+        without_changes(&before)
+    );
     Ok(())
 }
 
@@ -406,12 +542,22 @@ fn a_folder_with_a_broken_file_is_not_imported_at_all() -> Result<()> {
     let db = extended("broken_folder")?;
     let dir = folder(&db, "data")?;
     slice(&dir, "2018-07-31", "2018-08-02", &[1])?;
-    put(&dir, "2018Floor2.csv", "Date,z1_Light(kW),z1_Light(kW)\n2018-07-01 00:00:00,1,2\n")?;
+    put(
+        &dir,
+        "2018Floor2.csv",
+        "Date,z1_Light(kW),z1_Light(kW)\n2018-07-01 00:00:00,1,2\n",
+    )?;
     put(&dir, "2018Floor3.csv", minutes("2018-07-31", 0, 60))?;
     let mut client = db.connect()?;
     let before = state(&mut client)?;
     let error = expect_sqlstate(import(&mut client, &dir), "22P04");
-    assert!(error.detail().unwrap_or_default().contains("2018Floor2.csv"), "{error:?}");
+    assert!(
+        error
+            .detail()
+            .unwrap_or_default()
+            .contains("2018Floor2.csv"),
+        "{error:?}"
+    );
     assert_eq!(state(&mut client)?, before);
     // Broken in the middle: rows of it were on their way already.
     let mut text = minutes("2018-07-31", 0, 600);
@@ -419,7 +565,10 @@ fn a_folder_with_a_broken_file_is_not_imported_at_all() -> Result<()> {
     text += &"x,\n".repeat(600_000);
     put(&dir, "2018Floor2.csv", text)?;
     let error = expect_sqlstate(import(&mut client, &dir), "22P04");
-    assert!(error.detail().unwrap_or_default().contains("line 602"), "{error:?}");
+    assert!(
+        error.detail().unwrap_or_default().contains("line 602"),
+        "{error:?}"
+    );
     assert_eq!(state(&mut client)?, before);
     // Mended, the same session imports all of it.
     put(&dir, "2018Floor2.csv", minutes("2018-07-31", 0, 60))?;
@@ -446,7 +595,11 @@ fn a_cancelled_import_leaves_nothing_and_a_usable_session() -> Result<()> {
                              AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation))"
         ),
     )?;
-    assert!(watcher.query_one("SELECT pg_cancel_backend($1)", &[&pid])?.get::<_, bool>(0));
+    assert!(
+        watcher
+            .query_one("SELECT pg_cancel_backend($1)", &[&pid])?
+            .get::<_, bool>(0)
+    );
     let (outcome, mut client) = join(work)?;
     expect_sqlstate(outcome, "57014");
     assert_eq!(state(&mut watcher)?, before);
@@ -461,10 +614,16 @@ fn a_cancelled_import_leaves_nothing_and_a_usable_session() -> Result<()> {
     let pid = telemetry_support::pid(&mut client)?;
     let path = call_of(&dir);
     let work = spawn(move || import_as(&mut client, &path).map(|_| ()));
-    until(&mut watcher, &format!("SELECT count(*) > 3 FROM pg_locks WHERE pid = {pid} AND locktype = 'relation'"))?;
+    until(
+        &mut watcher,
+        &format!("SELECT count(*) > 3 FROM pg_locks WHERE pid = {pid} AND locktype = 'relation'"),
+    )?;
     watcher.query_one("SELECT pg_terminate_backend($1)", &[&pid])?;
     assert!(join(work)?.is_err());
-    until(&mut watcher, &format!("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid})"))?;
+    until(
+        &mut watcher,
+        &format!("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid})"),
+    )?;
     assert_eq!(state(&mut watcher)?, before);
     Ok(())
 }
@@ -485,7 +644,12 @@ fn blocked_import(
     client.batch_execute("SET gemba.lock_patience = '60s'")?;
     let pid = pid(&mut client)?;
     let work = in_background(client, call(path, ""));
-    until(watcher, &format!("{WAITS} {pid}) OR EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event IN ('PgSleep', 'Extension'))"))?;
+    until(
+        watcher,
+        &format!(
+            "{WAITS} {pid}) OR EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event IN ('PgSleep', 'Extension'))"
+        ),
+    )?;
     Ok(work)
 }
 
@@ -495,7 +659,10 @@ fn two_imports_at_once_of_overlapping_data() -> Result<()> {
     let (one_dir, two_dir) = (folder(&db, "one")?, folder(&db, "two")?);
     slice(&one_dir, "2018-12-31", "2019-01-02", &[1, 7])?;
     slice(&two_dir, "2018-12-30", "2019-01-02", &[7])?;
-    let both = [in_background(db.connect()?, call(&one_dir, "")), in_background(db.connect()?, call(&two_dir, ""))];
+    let both = [
+        in_background(db.connect()?, call(&one_dir, "")),
+        in_background(db.connect()?, call(&two_dir, "")),
+    ];
     let mut inserted = 0;
     let mut duplicates = 0;
     let mut readings = 0;
@@ -531,7 +698,11 @@ fn readers_and_writers_go_on_during_an_import() -> Result<()> {
     let mut watcher = db.connect()?;
     watcher.batch_execute("SELECT telemetry.ensure_partitions('2018-07-05', '2018-07-06')")?;
     let mut text = minutes("2018-07-31", 0, 1_440);
-    text += &minutes("2018-08-01", 0, 60).lines().skip(1).map(|l| format!("{l}\n")).collect::<String>();
+    text += &minutes("2018-08-01", 0, 60)
+        .lines()
+        .skip(1)
+        .map(|l| format!("{l}\n"))
+        .collect::<String>();
     let path = put(&dir, "2018Floor1.csv", text)?;
 
     // A reader in a long transaction, and a writer with a row that the file has too.
@@ -545,10 +716,21 @@ fn readers_and_writers_go_on_during_an_import() -> Result<()> {
     )?;
     // The import gets as far as that row and waits for its fate.
     let work = blocked_import(&db, &mut watcher, &path)?;
-    assert_eq!(count(&mut watcher, "telemetry.sensor_readings")?, 0, "nothing is seen before the commit");
+    assert_eq!(
+        count(&mut watcher, "telemetry.sensor_readings")?,
+        0,
+        "nothing is seen before the commit"
+    );
     writing.commit()?;
     let (reports, _) = join(work)??;
-    assert_eq!((reports[0].readings, reports[0].inserted, reports[0].duplicates), (1_500, 1_499, 1));
+    assert_eq!(
+        (
+            reports[0].readings,
+            reports[0].inserted,
+            reports[0].duplicates
+        ),
+        (1_500, 1_499, 1)
+    );
     reading.commit()?;
     assert_eq!(count(&mut watcher, "telemetry.sensor_readings")?, 1_501);
     watcher.batch_execute("SELECT telemetry.refresh()")?;
@@ -605,16 +787,37 @@ fn a_refresh_during_an_import_misses_nothing() -> Result<()> {
     let db = extended("refresh_meanwhile")?;
     let dir = folder(&db, "data")?;
     let mut watcher = db.connect()?;
-    import(&mut watcher, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?)?;
+    import(
+        &mut watcher,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?,
+    )?;
     let mut client = db.connect()?;
     let mut importing = client.transaction()?;
-    import(&mut importing, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 30, 90))?)?;
-    import(&mut importing, &put(&dir, "2018Floor1.csv", minutes("2018-08-01", 30, 90))?)?;
+    import(
+        &mut importing,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 30, 90))?,
+    )?;
+    import(
+        &mut importing,
+        &put(&dir, "2018Floor1.csv", minutes("2018-08-01", 30, 90))?,
+    )?;
     watcher.batch_execute("SELECT telemetry.refresh()")?;
-    assert_eq!(one(&mut watcher, "SELECT sum(reading_count) FROM telemetry.daily_aggregates")?, "60");
+    assert_eq!(
+        one(
+            &mut watcher,
+            "SELECT sum(reading_count) FROM telemetry.daily_aggregates"
+        )?,
+        "60"
+    );
     importing.commit()?;
     watcher.batch_execute("SELECT telemetry.refresh()")?;
-    assert_eq!(one(&mut watcher, "SELECT sum(reading_count) FROM telemetry.daily_aggregates")?, "150");
+    assert_eq!(
+        one(
+            &mut watcher,
+            "SELECT sum(reading_count) FROM telemetry.daily_aggregates"
+        )?,
+        "150"
+    );
     expect_exact_aggregates(&mut watcher)
 }
 
@@ -624,8 +827,13 @@ fn new_partitions_are_sealed_whatever_the_default_privileges_say() -> Result<()>
     let db = extended("default_privileges")?;
     let dir = folder(&db, "data")?;
     let mut client = db.connect()?;
-    client.batch_execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon, authenticated, service_role, PUBLIC")?;
-    import(&mut client, &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?)?;
+    client.batch_execute(
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon, authenticated, service_role, PUBLIC",
+    )?;
+    import(
+        &mut client,
+        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?,
+    )?;
     expect_sealed_partitions(&mut client)?;
     for role in ["anon", "authenticated", "service_role"] {
         let outcome = as_user(&mut client, role, None, |tx| {

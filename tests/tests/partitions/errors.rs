@@ -65,7 +65,12 @@ fn bad_calls_are_refused_with_a_remedy() -> Result<()> {
             Ok(()) => wrong.push(format!("{call}: succeeds")),
             Err(error) => match error.as_db_error() {
                 Some(e) if e.code().code() == code && e.hint().is_some() => {}
-                Some(e) => wrong.push(format!("{call}: {} {} (hint: {:?})", e.code().code(), e.message(), e.hint())),
+                Some(e) => wrong.push(format!(
+                    "{call}: {} {} (hint: {:?})",
+                    e.code().code(),
+                    e.message(),
+                    e.hint()
+                )),
                 None => return Err(error.into()),
             },
         }

@@ -98,7 +98,10 @@ fn differences(client: &mut Client, found: &str, expected: &str) -> Vec<String> 
 #[track_caller]
 fn assert_same(client: &mut Client, found: &str, expected: &str, when: &str) {
     let differences = differences(client, found, expected);
-    assert!(differences.is_empty(), "{when}: {differences:#?}\nfound: {found}");
+    assert!(
+        differences.is_empty(),
+        "{when}: {differences:#?}\nfound: {found}"
+    );
 }
 
 /// Waits for something that other sessions bring about; the limit only keeps a broken test from hanging.
@@ -119,7 +122,10 @@ fn backend(client: &mut Client) -> i32 {
 
 /// Does this session wait for a lock that another one holds?
 fn waits(watcher: &mut Client, pid: i32) -> bool {
-    value(watcher, &format!("SELECT count(*) > 0 FROM pg_locks WHERE pid = {pid} AND NOT granted")) == "t"
+    value(
+        watcher,
+        &format!("SELECT count(*) > 0 FROM pg_locks WHERE pid = {pid} AND NOT granted"),
+    ) == "t"
 }
 
 /// `s.raw`, partitioned by day from the first to the seventh of January 2024, and its hourly rollup.

@@ -13,7 +13,9 @@ pub fn all_measures() -> String {
     format!("{{{}}}", measures.join(", "))
 }
 
-const FUNCTIONS: [&str; 8] = ["count", "sum", "avg", "min", "max", "stddev", "first", "last"];
+const FUNCTIONS: [&str; 8] = [
+    "count", "sum", "avg", "min", "max", "stddev", "first", "last",
+];
 
 /// One rollup of a test: its table, its grouping, and how the server itself would cut its buckets.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +37,11 @@ impl Rollup {
             Some(parent) => (parent, "bucket", "NULL".to_owned()),
             None => (source, "at", format!("'{}'", all_measures())),
         };
-        let group_by: Vec<_> = self.group_by.iter().map(|name| format!("'{name}'")).collect();
+        let group_by: Vec<_> = self
+            .group_by
+            .iter()
+            .map(|name| format!("'{name}'"))
+            .collect();
         format!(
             "SELECT gemba.create_rollup('{}', '{source}', '{column}', '{}', ARRAY[{}]::text[], {measures}, '{}')",
             self.name,
@@ -46,7 +52,10 @@ impl Rollup {
     }
 
     fn groups(&self) -> String {
-        self.group_by.iter().map(|name| format!(", {name}")).collect()
+        self.group_by
+            .iter()
+            .map(|name| format!(", {name}"))
+            .collect()
     }
 
     /// What it holds, in a form that can be compared: numbers as numeric, quotients rounded.
@@ -61,7 +70,10 @@ impl Rollup {
                 });
             }
         }
-        format!("SELECT bucket{}, rows::numeric{columns} FROM {relation}", self.groups())
+        format!(
+            "SELECT bucket{}, rows::numeric{columns} FROM {relation}",
+            self.groups()
+        )
     }
 
     /// The same from raw rows by a plain GROUP BY.
@@ -73,14 +85,20 @@ impl Rollup {
                     "avg" => format!("round(avg({v}::numeric), 9)"),
                     "stddev" => format!("round(stddev({v}::numeric), 9)"),
                     // Of several values at one time the smallest is the first and the greatest the last.
-                    "first" => format!("(array_agg({v} ORDER BY at, {v}) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"),
-                    "last" => format!("(array_agg({v} ORDER BY at DESC, {v} DESC) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"),
+                    "first" => format!(
+                        "(array_agg({v} ORDER BY at, {v}) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"
+                    ),
+                    "last" => format!(
+                        "(array_agg({v} ORDER BY at DESC, {v} DESC) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"
+                    ),
                     _ => format!("{function}({v})::numeric"),
                 };
                 columns.push_str(&format!(", {aggregate} AS {v}_{function}"));
             }
         }
-        let groups: String = (0..self.group_by.len()).map(|n| format!(", {}", n + 2)).collect();
+        let groups: String = (0..self.group_by.len())
+            .map(|n| format!(", {}", n + 2))
+            .collect();
         format!(
             "SELECT {} AS bucket{}, count(*)::numeric AS rows{columns} FROM {source} AS source GROUP BY 1{groups}",
             self.start,
