@@ -70,7 +70,8 @@ CREATE VIEW gemba.modules WITH (security_invoker = true) AS
     LEFT JOIN latest AS l
       ON l.module OPERATOR(pg_catalog.=) a.module AND l.version OPERATOR(pg_catalog.=) a.version
      AND l.direction OPERATOR(pg_catalog.=) 'up'
-   GROUP BY a.module, a.description;
+   GROUP BY a.module, a.description
+   ORDER BY a.module;
 COMMENT ON VIEW gemba.modules IS 'installed against available version of each module; changed_versions lists applied migrations whose text is no longer the same';
 
 CREATE FUNCTION gemba_internal.note_insert(

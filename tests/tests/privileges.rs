@@ -10,7 +10,13 @@ fn the_matrix_is_as_expected() -> Result<()> {
     let found = privileges(
         &mut db.connect()?,
         &stranger,
-        &["gemba", "gemba_archive", "auth", "telemetry"],
+        &[
+            "gemba",
+            "gemba_archive",
+            "gemba_internal",
+            "auth",
+            "telemetry",
+        ],
     )?;
     assert_expected("privileges.txt", &found)
 }

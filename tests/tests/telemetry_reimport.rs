@@ -5,7 +5,7 @@ mod telemetry_support;
 use anyhow::{Context, Result};
 use gemba_tests::{Database, as_user, expect_sqlstate, extended};
 use postgres::{Client, Error};
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::{JoinHandle, spawn};
 use telemetry_support::*;
 
@@ -16,11 +16,6 @@ fn minutes(day: &str, from: u32, to: u32) -> String {
         text += &format!("{day} {:02}:{:02}:00,{minute}\n", minute / 60, minute % 60);
     }
     text
-}
-
-/// Line `readings` of a state: count and hash of all rows, ids included.
-fn rows_of(state: &str) -> &str {
-    state.lines().next().unwrap_or_default()
 }
 
 /// An import in a session of its own; its answer or its error, as text.
@@ -39,8 +34,6 @@ fn join<T>(handle: JoinHandle<T>) -> Result<T> {
         .join()
         .map_err(|_| anyhow::anyhow!("the thread panicked"))
 }
-
-const WAITS: &str = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = ";
 
 // Again ------------------------------------------------------------------------------------------
 
@@ -331,7 +324,7 @@ fn a_users_check_holds_in_new_and_old_months() -> Result<()> {
     let before = state(&mut client)?;
     let path = put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 51))?;
     let error = expect_sqlstate(import(&mut client, &path), "23514");
-    assert_eq!(error.constraint(), Some("small"));
+    assert!(error.message().contains("\"small\""), "{error:?}");
     assert_eq!(state(&mut client)?, before);
     let report = import(
         &mut client,
@@ -363,15 +356,6 @@ fn a_users_not_null_holds() -> Result<()> {
     // A header that tells no type of equipment.
     let path = put(&dir, "x.csv", "timestamp,state\n2018-07-01 00:00:00,1\n")?;
     let outcome = import(&mut client, &path);
-    let kept = rows(
-        &mut client,
-        "SELECT sensor_id FROM telemetry.sensor_readings WHERE equipment_type IS NULL",
-    )?;
-    assert_eq!(
-        kept,
-        Vec::<String>::new(),
-        "NULL in a column that is NOT NULL"
-    );
     expect_sqlstate(outcome, "23502");
     assert_eq!(state(&mut client)?, before);
     Ok(())
@@ -523,9 +507,7 @@ fn a_rolled_back_import_leaves_nothing() -> Result<()> {
     // Caught in a block of PL/pgSQL.
     let before = state(&mut client)?;
     put(&dir, "2018Floor3.csv", minutes("2018-09-01", 0, 100))?;
-    put(&dir, "2018Floor4.csv", "no,time\n1,2\n")?;
-    let caught = one(&mut client, "SELECT 1")?;
-    assert_eq!(caught, "1");
+    put(&dir, "2018Floor4.csv", "a,b\n1,2\n")?;
     client.batch_execute(&format!(
         "DO $$ BEGIN PERFORM telemetry.{}; RAISE EXCEPTION 'it came through'; EXCEPTION WHEN bad_copy_file_format THEN NULL; END $$",
         call(&dir, "")
@@ -634,21 +616,19 @@ fn call_of(dir: &std::path::Path) -> String {
 
 // Others at the same time ------------------------------------------------------------------------
 
-/// A session that has started an import with a lock in its way, so that what follows happens meanwhile.
+/// A session that has begun an import and waits for a lock of another one, so that what follows happens
+/// in the middle of it.
 fn blocked_import(
     db: &Database<'_>,
     watcher: &mut Client,
-    path: &PathBuf,
+    path: &Path,
 ) -> Result<JoinHandle<Result<(Vec<Report>, Client), Error>>> {
     let mut client = db.connect()?;
-    client.batch_execute("SET gemba.lock_patience = '60s'")?;
     let pid = pid(&mut client)?;
     let work = in_background(client, call(path, ""));
     until(
         watcher,
-        &format!(
-            "{WAITS} {pid}) OR EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event IN ('PgSleep', 'Extension'))"
-        ),
+        &format!("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = {pid})"),
     )?;
     Ok(work)
 }
@@ -744,11 +724,12 @@ fn a_month_that_another_session_makes_meanwhile() -> Result<()> {
     let dir = folder(&db, "data")?;
     let path = put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?;
     let (mut watcher, mut other) = (db.connect()?, db.connect()?);
-    let before = state(&mut watcher)?;
+    // Its sensors come after it has looked which months there are.
     let mut holding = other.transaction()?;
-    holding.batch_execute("LOCK TABLE telemetry.sensor_readings IN SHARE UPDATE EXCLUSIVE MODE")?;
+    holding.batch_execute("LOCK TABLE telemetry.sensors IN SHARE MODE")?;
     let work = blocked_import(&db, &mut watcher, &path)?;
-    holding.batch_execute("SELECT telemetry.ensure_partitions('2018-07-05', '2018-07-06')")?;
+    watcher.batch_execute("SELECT telemetry.ensure_partitions('2018-07-05', '2018-07-06')")?;
+    let before = state(&mut watcher)?;
     holding.commit()?;
     match join(work)? {
         Ok((reports, _)) => assert_eq!(reports[0].inserted, 60),
@@ -756,8 +737,7 @@ fn a_month_that_another_session_makes_meanwhile() -> Result<()> {
             // An error is allowed when it says what to do, and leaves nothing.
             let report = error.as_db_error().context("an error of the server")?;
             assert!(report.hint().is_some(), "{report:?}");
-            assert_eq!(rows_of(&state(&mut watcher)?), rows_of(&before));
-            assert_eq!(count(&mut watcher, "telemetry.import_runs")?, 0);
+            assert_eq!(state(&mut watcher)?, before);
             assert_eq!(import(&mut watcher, &path)?[0].inserted, 60);
         }
     }
@@ -787,37 +767,41 @@ fn a_refresh_during_an_import_misses_nothing() -> Result<()> {
     let db = extended("refresh_meanwhile")?;
     let dir = folder(&db, "data")?;
     let mut watcher = db.connect()?;
-    import(
-        &mut watcher,
-        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?,
-    )?;
+    let path = put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?;
+    import(&mut watcher, &path)?;
+    watcher.batch_execute("SELECT telemetry.refresh(); SET lock_timeout = '5s'")?;
     let mut client = db.connect()?;
     let mut importing = client.transaction()?;
-    import(
-        &mut importing,
-        &put(&dir, "2018Floor1.csv", minutes("2018-07-01", 30, 90))?,
-    )?;
-    import(
-        &mut importing,
-        &put(&dir, "2018Floor1.csv", minutes("2018-08-01", 30, 90))?,
-    )?;
+    for day in ["2018-07-01", "2018-08-01"] {
+        let path = put(&dir, "2018Floor1.csv", minutes(day, 30, 90))?;
+        import(&mut importing, &path)?;
+    }
     watcher.batch_execute("SELECT telemetry.refresh()")?;
-    assert_eq!(
-        one(
-            &mut watcher,
-            "SELECT sum(reading_count) FROM telemetry.daily_aggregates"
-        )?,
-        "60"
-    );
+    let kept = "SELECT sum(reading_count) FROM telemetry.daily_aggregates";
+    assert_eq!(one(&mut watcher, kept)?, "60");
     importing.commit()?;
     watcher.batch_execute("SELECT telemetry.refresh()")?;
-    assert_eq!(
-        one(
-            &mut watcher,
-            "SELECT sum(reading_count) FROM telemetry.daily_aggregates"
-        )?,
-        "150"
-    );
+    assert_eq!(one(&mut watcher, kept)?, "150");
+    expect_exact_aggregates(&mut watcher)
+}
+
+/// The first refresh after a month is new meets writers in it: neither waits for the other.
+#[test]
+fn the_first_refresh_of_a_month_waits_for_no_writer() -> Result<()> {
+    let db = extended("first_refresh")?;
+    let dir = folder(&db, "data")?;
+    let mut watcher = db.connect()?;
+    let path = put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?;
+    import(&mut watcher, &path)?;
+    let mut client = db.connect()?;
+    let mut writing = client.transaction()?;
+    writing.batch_execute(
+        "INSERT INTO telemetry.sensor_readings (\"timestamp\", sensor_id, floor_number, reading_value)
+           VALUES ('2018-07-02 12:00+07', 'F1.z1.Light.kW', 1, 99)",
+    )?;
+    watcher.batch_execute("SET lock_timeout = '5s'; SELECT telemetry.refresh()")?;
+    writing.commit()?;
+    watcher.batch_execute("SELECT telemetry.refresh()")?;
     expect_exact_aggregates(&mut watcher)
 }
 

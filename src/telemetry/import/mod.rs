@@ -134,6 +134,8 @@ struct Import<'a> {
 struct FileState {
     name: String,
     started: Instant,
+    /// From its first byte to its last row; indexes and late rows come after all files.
+    seconds: f64,
     ending: Option<Ending>,
     opening: Option<source::Opening>,
     sensors: i32,
@@ -187,6 +189,7 @@ impl<'a> Import<'a> {
         self.at = Some(FileState {
             name: name.to_owned(),
             started: Instant::now(),
+            seconds: 0.0,
             ending: None,
             opening: None,
             sensors: 0,
@@ -286,6 +289,7 @@ impl<'a> Import<'a> {
         self.loader.end_file()?;
         if let Some(mut state) = self.at.take() {
             state.readings = self.loader.readings();
+            state.seconds = state.started.elapsed().as_secs_f64();
             self.done.push(state);
         }
         self.done
@@ -306,7 +310,7 @@ impl<'a> Import<'a> {
                 duplicates: tally.duplicates as i64,
                 suspect: tally.suspect as i64,
                 rejected: state.rejected,
-                seconds: state.started.elapsed().as_secs_f64(),
+                seconds: state.seconds,
                 file: state.name,
             });
         }
