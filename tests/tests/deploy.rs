@@ -43,8 +43,6 @@ fn shape(client: &mut Client) -> Result<Snapshot> {
         "capture_rows('",
         "capture_truncate('",
         "note_insert(new.\"timestamp\", ",
-        "_capture_rows('",
-        "_capture_truncate('",
         "pending_buckets(",
     ];
     Ok(snapshot(client)?

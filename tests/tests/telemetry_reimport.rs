@@ -594,7 +594,7 @@ fn a_cancelled_import_leaves_nothing_and_a_usable_session() -> Result<()> {
     let before = state(&mut watcher)?;
     let mut client = db.connect()?;
     let pid = telemetry_support::pid(&mut client)?;
-    let path = call_of(&dir);
+    let path = call(&dir, "");
     let work = spawn(move || import_as(&mut client, &path).map(|_| ()));
     until(
         &mut watcher,
@@ -608,10 +608,6 @@ fn a_cancelled_import_leaves_nothing_and_a_usable_session() -> Result<()> {
     )?;
     assert_eq!(state(&mut watcher)?, before);
     Ok(())
-}
-
-fn call_of(dir: &std::path::Path) -> String {
-    call(dir, "")
 }
 
 // Others at the same time ------------------------------------------------------------------------

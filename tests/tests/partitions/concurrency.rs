@@ -26,6 +26,9 @@ fn expired_events(db: &Database) -> Result<Client> {
 type Run<'scope> = ScopedJoinHandle<'scope, Result<Vec<Action>, Error>>;
 
 /// Starts a run in a session of its own; returns the session's process and its result to come.
+///
+/// Whoever makes it wait opens its own session within the scope: a failing check then ends that session,
+/// and with it the wait, instead of waiting for the scope's threads for ever.
 fn maintain_in<'scope>(
     scope: &'scope Scope<'scope, '_>,
     db: &Database,
@@ -82,9 +85,9 @@ fn a_long_query_defers_the_retirement_and_nothing_else() -> Result<()> {
 fn nobody_queues_behind_a_retirement_that_waits() -> Result<()> {
     let db = extended("no_queue")?;
     let mut client = expired_events(&db)?;
-    let mut reader = db.connect()?;
-    reader.batch_execute("BEGIN; SELECT count(*) FROM s.events")?;
     thread::scope(|scope| {
+        let mut reader = db.connect()?;
+        reader.batch_execute("BEGIN; SELECT count(*) FROM s.events")?;
         let (pid, run) = maintain_in(scope, &db, "10min")?;
         // The lock of the premake, which is done: all that is left is the retirement.
         wait_until("the premade partition is attached", || {
@@ -124,9 +127,9 @@ fn nobody_queues_behind_a_retirement_that_waits() -> Result<()> {
 fn a_run_that_waits_can_be_cancelled() -> Result<()> {
     let db = extended("cancelled")?;
     let mut client = expired_events(&db)?;
-    let mut reader = db.connect()?;
-    reader.batch_execute("BEGIN; SELECT count(*) FROM s.events")?;
     thread::scope(|scope| {
+        let mut reader = db.connect()?;
+        reader.batch_execute("BEGIN; SELECT count(*) FROM s.events")?;
         let (pid, run) = maintain_in(scope, &db, "10min")?;
         wait_until("the premade partition is attached", || {
             value(
@@ -180,9 +183,9 @@ fn a_writer_of_the_referenced_table_is_polled_too() -> Result<()> {
         "SELECT partition FROM gemba.partitions WHERE parent = 's.events'::regclass",
     );
     client.batch_execute(&format!("DROP TABLE {present}"))?;
-    let mut writer = db.connect()?;
-    writer.batch_execute("BEGIN; INSERT INTO s.places VALUES (1)")?;
     thread::scope(|scope| {
+        let mut writer = db.connect()?;
+        writer.batch_execute("BEGIN; INSERT INTO s.places VALUES (1)")?;
         let (pid, run) = maintain_in(scope, &db, "200ms")?;
         // Either it is done, whatever it did, or it stands in the queue and everybody behind it.
         let mut queued = false;
@@ -213,10 +216,10 @@ fn a_set_that_waits_does_not_lock_the_others() -> Result<()> {
              SELECT gemba.ensure_partitions('s.{name}', '2020-01-01', '2020-01-02')"
         ))?;
     }
-    let mut reader = db.connect()?;
-    // Sets are retired in the order of their tables' oids.
-    reader.batch_execute("BEGIN; SELECT count(*) FROM s.second")?;
     thread::scope(|scope| {
+        let mut reader = db.connect()?;
+        // Sets are retired in the order of their tables' oids.
+        reader.batch_execute("BEGIN; SELECT count(*) FROM s.second")?;
         let (pid, run) = maintain_in(scope, &db, "4s")?;
         let mut other = db.connect()?;
         other.batch_execute("SET lock_timeout = '2s'")?;
@@ -252,9 +255,11 @@ fn a_maintainer_that_waited_sees_what_the_first_one_made() -> Result<()> {
     let mut client = events(&db)?;
     client.batch_execute("SELECT gemba.manage_partitions('s.events', '1 day', premake => 0)")?;
     let ensure = "gemba.ensure_partitions('s.events', '2024-01-01', '2024-01-06')";
-    client.batch_execute("BEGIN")?;
-    assert_eq!(actions(&mut client, ensure)?.len(), 5);
+    drop(client);
     thread::scope(|scope| {
+        let mut client = db.connect()?;
+        client.batch_execute("BEGIN")?;
+        assert_eq!(actions(&mut client, ensure)?.len(), 5);
         let mut second = db.connect()?;
         second.batch_execute("SET gemba.lock_patience = '10min'")?;
         let pid = backend(&mut second);

@@ -176,9 +176,9 @@ fn a_writer_in_a_new_partition_is_not_waited_for() -> Result<()> {
         let mut client = simple(&db)?;
         refresh(&mut client)?;
         client.batch_execute(new_partition)?;
-        let mut writer = db.connect()?;
-        writer.batch_execute("BEGIN; INSERT INTO s.raw VALUES ('2024-02-01', 'a', 1)")?;
         thread::scope(|scope| -> Result<()> {
+            let mut writer = db.connect()?;
+            writer.batch_execute("BEGIN; INSERT INTO s.raw VALUES ('2024-02-01', 'a', 1)")?;
             let mut session = db.connect()?;
             let pid = backend(&mut session);
             let run = scope.spawn(move || refreshed(&mut session, "gemba.refresh_rollups()"));
@@ -315,9 +315,9 @@ fn maintenance_does_not_lock_out_readers_while_a_refresh_runs() -> Result<()> {
         r#"SELECT gemba.create_rollup('s.r', 's.second', 'at', '1 hour', NULL, '{"n": {"function": "count"}}')"#,
     )?;
     // A refresh that takes its time.
-    let mut slow = db.connect()?;
-    slow.batch_execute("BEGIN; SELECT * FROM gemba.refresh_rollup('s.r')")?;
     thread::scope(|scope| -> Result<()> {
+        let mut slow = db.connect()?;
+        slow.batch_execute("BEGIN; SELECT * FROM gemba.refresh_rollup('s.r')")?;
         let mut maintainer = db.connect()?;
         maintainer.batch_execute("SET gemba.lock_patience = '100ms'")?;
         let pid = backend(&mut maintainer);

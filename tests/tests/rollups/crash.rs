@@ -54,6 +54,8 @@ fn a_backend_killed_in_the_middle_of_a_refresh() -> Result<()> {
          SELECT pg_advisory_lock(77)",
     )?;
     thread::scope(|scope| -> Result<()> {
+        // Moved in here, so that a failing check lets go of the lock.
+        let mut client = client;
         let mut session = db.connect()?;
         let pid = backend(&mut session);
         let run = scope.spawn(move || refreshed(&mut session, "gemba.refresh_rollup('s.hourly')"));
