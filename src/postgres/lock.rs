@@ -19,6 +19,13 @@ pub fn try_table(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
     })
 }
 
+/// Waits for `mode` on the table itself (not on its partitions) and holds it to the end of the
+/// transaction. Only for modes that let readers and writers pass, or the queue behind it is ours.
+pub fn table(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) {
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(table, mode) }
+}
+
 /// Takes the transaction-level advisory lock that serialises one kind of work (deploys, partition
 /// changes of one table, imports), waiting for it. `class` is an arbitrary constant of that kind.
 pub fn advisory(class: i32, key: i32) -> crate::error::Result<()> {

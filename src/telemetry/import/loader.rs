@@ -13,7 +13,7 @@ use crate::engine::partitions::set::Set;
 use crate::engine::rollups::capture;
 use crate::error::Result;
 use crate::postgres::relation::Relation;
-use crate::postgres::spi;
+use crate::postgres::{lock, spi};
 use gemba_core::ranges::RangeSet;
 use gemba_core::wide_csv::MISSING;
 use pgrx::prelude::*;
@@ -104,6 +104,11 @@ impl Loader {
             &[],
         )?
         .unwrap_or(pg_sys::InvalidOid);
+        // Nobody else may add partitions until this is over: they might be the same ones.
+        lock::table(
+            readings,
+            pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
+        );
         let set = Set::of(readings)?;
         let old_leaves = set.parent.leaves(set.zone.name())?;
         let columns = COLUMNS.map(spi::ident).join(", ");
@@ -297,7 +302,6 @@ impl Loader {
                 },
             );
         } else {
-            leaf::lock_for_attach(&self.set)?;
             leaf::create(&self.set, from, to)?;
             self.old_leaves.push((from, to));
         }
@@ -318,9 +322,6 @@ impl Loader {
     pub fn finish(mut self) -> Result<Vec<Tally>> {
         let readings = self.set.parent.relation.clone();
         let new_leaves = std::mem::take(&mut self.new_leaves);
-        if !new_leaves.is_empty() {
-            leaf::lock_for_attach(&self.set)?;
-        }
         let count = new_leaves.len();
         for (number, leaf) in new_leaves.into_values().enumerate() {
             pgrx::check_for_interrupts!();

@@ -143,7 +143,10 @@ struct FileState {
     rows: i64,
     readings: i64,
     rejected: i64,
+    /// Not written yet.
     rejects: Vec<Reject>,
+    /// Its row in `import_runs`, once there is one.
+    run: Option<i64>,
     first: Option<i64>,
     last: Option<i64>,
 }
@@ -198,6 +201,7 @@ impl<'a> Import<'a> {
             readings: 0,
             rejected: 0,
             rejects: Vec::new(),
+            run: None,
             first: None,
             last: None,
         });
@@ -235,6 +239,9 @@ impl<'a> Import<'a> {
         };
         state.rejected += block.rejects.len() as i64;
         state.rejects.extend(block.rejects);
+        if state.rejects.len() >= REJECTS_HELD {
+            write_rejects(state)?;
+        }
         if block.times.is_empty() {
             return Ok(());
         }
@@ -300,8 +307,8 @@ impl<'a> Import<'a> {
     fn finish(self) -> Result<Vec<Report>> {
         let tallies = self.loader.finish()?;
         let mut reports = Vec::with_capacity(tallies.len());
-        for (state, tally) in self.done.into_iter().zip(tallies) {
-            record(&state, &tally)?;
+        for (mut state, tally) in self.done.into_iter().zip(tallies) {
+            record(&mut state, &tally)?;
             reports.push(Report {
                 sensors: state.sensors,
                 rows_read: state.rows,
@@ -345,25 +352,92 @@ fn plausible_ranges() -> Result<Vec<PlausibleRange>> {
     )
 }
 
-/// Writes the run and its rejects.
-fn record(state: &FileState, tally: &loader::Tally) -> Result<()> {
+/// Rejects that are held in memory; a file of nothing but garbage must not fill it.
+const REJECTS_HELD: usize = 10_000;
+
+/// The file's row in `import_runs`, made when it is first needed and filled in by [`record`].
+fn run_of(state: &mut FileState) -> Result<i64> {
+    if let Some(run) = state.run {
+        return Ok(run);
+    }
+    let run = spi::write_returning(
+        "INSERT INTO telemetry.import_runs
+           (file, checksum, bytes, sensors, rows_read, readings, inserted, duplicates, suspect, rejected,
+            started_at)
+         VALUES ($1, '', 0, $2, 0, 0, 0, 0, 0, 0,
+                 pg_catalog.clock_timestamp() - $3 * interval '1 second')
+         RETURNING id",
+        &[
+            state.name.as_str().into(),
+            state.sensors.into(),
+            state.started.elapsed().as_secs_f64().into(),
+        ],
+        |row| Ok(row.get::<i64>(1)?.unwrap_or_default()),
+    )?
+    .first()
+    .copied()
+    .unwrap_or_default();
+    state.run = Some(run);
+    Ok(run)
+}
+
+fn write_rejects(state: &mut FileState) -> Result<()> {
+    let rejects = std::mem::take(&mut state.rejects);
+    if rejects.is_empty() {
+        return Ok(());
+    }
+    let run = run_of(state)?;
+    // NUL cannot be stored in a text.
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    spi::write(
+        "INSERT INTO telemetry.import_rejects (run_id, file, line, column_name, reason, raw)
+         SELECT $1, $2, r.* FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[]) AS r",
+        &[
+            run.into(),
+            state.name.as_str().into(),
+            rejects
+                .iter()
+                .map(|reject| reject.line as i64)
+                .collect::<Vec<_>>()
+                .into(),
+            rejects
+                .iter()
+                .map(|reject| reject.column.as_deref().map(clean))
+                .collect::<Vec<_>>()
+                .into(),
+            rejects
+                .iter()
+                .map(|reject| reject.reason.to_string())
+                .collect::<Vec<_>>()
+                .into(),
+            rejects
+                .iter()
+                .map(|reject| clean(&reject.raw))
+                .collect::<Vec<_>>()
+                .into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes what became of a file.
+fn record(state: &mut FileState, tally: &loader::Tally) -> Result<()> {
+    write_rejects(state)?;
+    let run = run_of(state)?;
     let (checksum, bytes) = state.ending.as_ref().map_or_else(
         || (String::new(), 0),
         |ending| (ending.checksum.clone(), ending.bytes as i64),
     );
-    let elapsed = state.started.elapsed().as_secs_f64();
-    let run = spi::write_returning(
-        "INSERT INTO telemetry.import_runs
-           (file, checksum, bytes, sensors, rows_read, readings, inserted, duplicates, suspect, rejected,
-            first_reading, last_reading, started_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                 pg_catalog.clock_timestamp() - $13 * interval '1 second')
-         RETURNING id",
+    spi::write(
+        "UPDATE telemetry.import_runs
+            SET checksum = $2, bytes = $3, rows_read = $4, readings = $5, inserted = $6, duplicates = $7,
+                suspect = $8, rejected = $9, first_reading = $10, last_reading = $11,
+                finished_at = pg_catalog.clock_timestamp()
+          WHERE id = $1",
         &[
-            state.name.as_str().into(),
+            run.into(),
             checksum.into(),
             bytes.into(),
-            state.sensors.into(),
             state.rows.into(),
             (tally.readings as i64).into(),
             (tally.inserted as i64).into(),
@@ -372,44 +446,7 @@ fn record(state: &FileState, tally: &loader::Tally) -> Result<()> {
             state.rejected.into(),
             state.first.map(time::timestamptz).into(),
             state.last.map(time::timestamptz).into(),
-            elapsed.into(),
         ],
-        |row| Ok(row.get::<i64>(1)?.unwrap_or_default()),
-    )?
-    .first()
-    .copied()
-    .unwrap_or_default();
-    for rejects in state.rejects.chunks(10_000) {
-        // NUL cannot be stored in a text.
-        let clean = |text: &str| text.replace('\0', "\u{fffd}");
-        spi::write(
-            "INSERT INTO telemetry.import_rejects (run_id, file, line, column_name, reason, raw)
-             SELECT $1, $2, r.* FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[]) AS r",
-            &[
-                run.into(),
-                state.name.as_str().into(),
-                rejects
-                    .iter()
-                    .map(|reject| reject.line as i64)
-                    .collect::<Vec<_>>()
-                    .into(),
-                rejects
-                    .iter()
-                    .map(|reject| reject.column.as_deref().map(clean))
-                    .collect::<Vec<_>>()
-                    .into(),
-                rejects
-                    .iter()
-                    .map(|reject| reject.reason.to_string())
-                    .collect::<Vec<_>>()
-                    .into(),
-                rejects
-                    .iter()
-                    .map(|reject| clean(&reject.raw))
-                    .collect::<Vec<_>>()
-                    .into(),
-            ],
-        )?;
-    }
+    )?;
     Ok(())
 }
