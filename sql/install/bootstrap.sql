@@ -118,9 +118,11 @@ CREATE TABLE gemba.rollup_expired (
   rollup_id  int NOT NULL,
   from_time  timestamptz NOT NULL,
   to_time    timestamptz NOT NULL,
+  leaf       oid,
   PRIMARY KEY (rollup_id, from_time)
 );
-COMMENT ON TABLE gemba.rollup_expired IS 'times whose source rows were retired: the rollup keeps what it has there and never recomputes it';
+COMMENT ON TABLE gemba.rollup_expired IS 'times whose source rows were retired: the rollup keeps what it has there and does not recompute it';
+COMMENT ON COLUMN gemba.rollup_expired.leaf IS 'the partition that went; when the same one comes back, its rows are all there again';
 
 -- The catalog's rows travel with a dump; its tables belong to the extension.
 SELECT pg_catalog.pg_extension_config_dump('gemba.schema_versions', '');

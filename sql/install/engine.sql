@@ -2,9 +2,9 @@
 
 CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
   RETURNS TABLE (leaf oid, from_time timestamptz, to_time timestamptz)
-  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
   AS $body$
-    -- pg_get_expr writes bounds in the session's own style and zone, and the casts read them in the same.
+    -- pg_get_expr writes bounds in the session's style and zone, which not every style can be read back from.
     SELECT b.oid,
            CASE WHEN b.edges[1] = 'MINVALUE' THEN '-infinity'::timestamptz
                 WHEN b.zoned THEN btrim(b.edges[1], '''')::timestamptz
@@ -108,9 +108,12 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
     LOOP
       EXECUTE format('DROP TRIGGER %I ON %I.%I', orphan.tgname, orphan.nspname, orphan.relname);
     END LOOP;
-    WITH forgotten AS (
-      DELETE FROM gemba.rollup_definitions
-       WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone) RETURNING id),
+    WITH RECURSIVE lost AS (
+      SELECT id FROM gemba.rollup_definitions WHERE rollup::oid = ANY (gone) OR source::oid = ANY (gone)
+      UNION
+      SELECT child.id FROM gemba.rollup_definitions child JOIN lost ON child.source_rollup = lost.id),
+    forgotten AS (
+      DELETE FROM gemba.rollup_definitions WHERE id IN (SELECT id FROM lost) RETURNING id),
     changes AS (DELETE FROM gemba.rollup_changes WHERE rollup_id IN (SELECT id FROM forgotten)),
     expired AS (DELETE FROM gemba.rollup_expired WHERE rollup_id IN (SELECT id FROM forgotten))
     DELETE FROM gemba.rollup_leaves WHERE rollup_id IN (SELECT id FROM forgotten);

@@ -18,9 +18,12 @@ GRANT EXECUTE ON FUNCTION
 
 -- Clients -----------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA telemetry TO authenticated, service_role;
--- Live views run with the reader's rights and ask which buckets are not refreshed yet.
-GRANT USAGE ON SCHEMA gemba TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION gemba.pending_buckets(int) TO authenticated, service_role;
+-- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
+-- two only calculate; the third asks whether the caller may read the rollup.
+GRANT USAGE ON SCHEMA gemba TO PUBLIC;
+GRANT EXECUTE ON FUNCTION gemba.bucket_start(interval, timestamptz, text),
+    gemba.buckets(interval, timestamptz, timestamptz, text), gemba.pending_buckets(int)
+  TO PUBLIC;
 -- Policies call these as the reader; they say something about nobody but the caller.
 GRANT EXECUTE ON FUNCTION telemetry.access_tier(), telemetry.sees_everything(), telemetry.sample_sensor_ids()
   TO authenticated, service_role;
@@ -29,8 +32,6 @@ GRANT EXECUTE ON FUNCTION
     telemetry.series(text, timestamptz, timestamptz, interval, text, text),
     telemetry.totals(timestamptz, timestamptz, interval, text),
     telemetry.data_quality(timestamptz, timestamptz, text[])
-  TO authenticated, service_role;
-GRANT EXECUTE ON FUNCTION gemba.bucket_start(interval, timestamptz, text), gemba.buckets(interval, timestamptz, timestamptz, text)
   TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
@@ -56,8 +57,9 @@ COMMENT ON FUNCTION gemba.ensure_partitions(regclass, timestamptz, timestamptz) 
 COMMENT ON FUNCTION gemba.maintain_partitions() IS 'makes partitions ahead and retires expired ones, for all managed tables; one row for each thing done, deferred or failed';
 COMMENT ON FUNCTION gemba.create_rollup(text, regclass, text, interval, text[], jsonb, text) IS 'makes a table of aggregates by time bucket and group that refreshes keep exact; measures are structured, never SQL';
 COMMENT ON FUNCTION gemba.drop_rollup(text) IS 'drops a rollup, its live view and its triggers';
+COMMENT ON FUNCTION gemba.unfreeze_rollup(text, timestamptz, timestamptz) IS 'says that the source rows of a range are all there again (re-attached, reloaded): the next refresh computes it from them; returns the number of frozen ranges freed';
 COMMENT ON FUNCTION gemba.refresh_rollup(text) IS 'recomputes the buckets of one rollup that changed, those of its source rollups first';
-COMMENT ON FUNCTION gemba.refresh_rollups() IS 'the same for every rollup; one that fails is reported and keeps the others from nothing';
+COMMENT ON FUNCTION gemba.refresh_rollups() IS 'the same for every rollup; one that fails is reported and does not stop the others';
 COMMENT ON FUNCTION gemba.pending_buckets(int) IS 'ranges of buckets that changed since a rollup was refreshed; the live views compute them from the source';
 COMMENT ON FUNCTION gemba.bucket_start(interval, timestamptz, text) IS 'start of the time bucket that an instant lies in, on the calendar of a time zone';
 COMMENT ON FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) IS 'starts of all buckets that touch the half-open range of times';

@@ -1,14 +1,8 @@
 -- Telemetry's functions that are SQL: who may see what, and the questions that a dashboard asks.
 
-CREATE FUNCTION telemetry.sample_sensor_ids() RETURNS SETOF varchar
-  LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 20 SET search_path = pg_catalog, pg_temp
-  AS $body$
-    SELECT s.sensor_id FROM telemetry.sensors s
-     WHERE s.in_sample AND (SELECT telemetry.access_tier()) IS NOT NULL
-  $body$;
-
 CREATE FUNCTION telemetry.upload_session() RETURNS text
-  LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+  -- With the extension's rights: a role that was SET may not look at its own session's start.
+  LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
     -- What log_line_prefix calls %c: unique among sessions, also after a process number comes again.
     SELECT to_hex(trunc(extract(epoch FROM backend_start))::bigint) || '.' || to_hex(pid)
@@ -40,7 +34,9 @@ CREATE FUNCTION telemetry.series(
     first_bucket timestamptz;
     before numeric;
     row_count bigint;
-    whole_hours boolean := extract(epoch FROM bucket)::bigint % 3600 = 0;
+    -- Hours can answer if every bucket begins with one, which depends on the zone too.
+    whole_hours boolean := extract(epoch FROM bucket)::bigint % 3600 = 0
+      AND extract(epoch FROM gemba.bucket_start(bucket, from_ts, time_zone))::bigint % 3600 = 0;
   BEGIN
     IF fill IS NULL OR fill NOT IN ('none', 'null', 'previous') THEN
       RAISE EXCEPTION 'fill is not one of its values' USING ERRCODE = '22023',
@@ -48,11 +44,15 @@ CREATE FUNCTION telemetry.series(
         HINT = 'use ''none'' (only buckets with readings), ''null'' (gaps as NULL) or ''previous'' (carry forward)';
     END IF;
     first_bucket := gemba.bucket_start(bucket, from_ts, time_zone);
-    IF fill = 'previous' THEN
-      -- The value that was there when the window opened.
-      SELECT h.avg_value INTO before FROM telemetry.hourly_aggregates h
+    IF fill = 'previous' AND whole_hours THEN
+      -- The value that was there when the window opened: that of the last hour before it.
+      SELECT h.avg_value INTO before FROM telemetry.hourly_aggregates_live h
        WHERE h.sensor_id = sensor::varchar AND h.bucket < first_bucket AND h.reading_count > 0
        ORDER BY h.bucket DESC LIMIT 1;
+    ELSIF fill = 'previous' THEN
+      SELECT r.reading_value INTO before FROM telemetry.sensor_readings r
+       WHERE r.sensor_id = sensor::varchar AND r."timestamp" < first_bucket AND r.reading_value IS NOT NULL
+       ORDER BY r."timestamp" DESC LIMIT 1;
     END IF;
     RETURN QUERY
     WITH parts AS (
@@ -102,17 +102,28 @@ CREATE FUNCTION telemetry.totals(
       FROM (SELECT h.sensor_id, gemba.bucket_start(totals.bucket, h.bucket, totals.time_zone) AS start,
                    sum(h.sum_value) / nullif(sum(h.reading_count), 0) AS mean,
                    min(h.min_value) AS low, max(h.max_value) AS high, sum(h.reading_count) AS readings
-              FROM (SELECT d.sensor_id, d.bucket, d.sum_value, d.reading_count, d.min_value, d.max_value
+              FROM (SELECT gemba.bucket_start(totals.bucket, from_ts, totals.time_zone) AS start,
+                           -- Days can answer whole days of the site that end with the range, hours what
+                           -- begins and ends with an hour, and only readings the rest.
+                           CASE WHEN totals.bucket >= interval '1 day' AND totals.time_zone = 'Asia/Bangkok'
+                                  AND gemba.bucket_start('1 day', to_ts, 'Asia/Bangkok') = to_ts THEN 'days'
+                                WHEN extract(epoch FROM totals.bucket)::bigint % 3600 = 0
+                                  AND extract(epoch FROM gemba.bucket_start(totals.bucket, from_ts, totals.time_zone))::bigint % 3600 = 0
+                                  AND extract(epoch FROM to_ts)::bigint % 3600 = 0 THEN 'hours'
+                                ELSE 'readings' END AS of) AS ask
+             CROSS JOIN LATERAL (
+                    SELECT d.sensor_id, d.bucket, d.sum_value, d.reading_count, d.min_value, d.max_value
                       FROM telemetry.daily_aggregates_live d
-                     WHERE totals.bucket >= interval '1 day' AND totals.time_zone = 'Asia/Bangkok'
-                       AND d.bucket >= gemba.bucket_start(totals.bucket, from_ts, totals.time_zone)
-                       AND d.bucket < to_ts
+                     WHERE ask.of = 'days' AND d.bucket >= ask.start AND d.bucket < to_ts
                     UNION ALL
                     SELECT d.sensor_id, d.bucket, d.sum_value, d.reading_count, d.min_value, d.max_value
                       FROM telemetry.hourly_aggregates_live d
-                     WHERE NOT (totals.bucket >= interval '1 day' AND totals.time_zone = 'Asia/Bangkok')
-                       AND d.bucket >= gemba.bucket_start(totals.bucket, from_ts, totals.time_zone)
-                       AND d.bucket < to_ts) AS h
+                     WHERE ask.of = 'hours' AND d.bucket >= ask.start AND d.bucket < to_ts
+                    UNION ALL
+                    SELECT r.sensor_id, r."timestamp", r.reading_value, 1, r.reading_value, r.reading_value
+                      FROM telemetry.sensor_readings r
+                     WHERE ask.of = 'readings' AND r."timestamp" >= ask.start AND r."timestamp" < to_ts
+                       AND r.reading_value IS NOT NULL) AS h
              GROUP BY 1, 2) AS m
       JOIN telemetry.sensors s ON s.sensor_id = m.sensor_id
      GROUP BY 1, 2, 3, 4

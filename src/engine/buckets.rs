@@ -9,8 +9,8 @@ use pgrx::prelude::*;
 /// More than a chart can show, and little enough to hold in memory.
 const MOST_BUCKETS: usize = 1_000_000;
 
+// Without a search_path, which would cost more than the work: it runs no SQL.
 #[pg_extern(schema = "gemba", stable, parallel_safe, strict)]
-#[search_path(pg_catalog, pg_temp)]
 fn bucket_start(
     bucket: Interval,
     at: TimestampWithTimeZone,
@@ -82,7 +82,7 @@ mod tests {
             (5, 0, 0),
             (12, 0, 0),
         ];
-        for zone in ["UTC", "Asia/Bangkok", "Europe/Berlin", "America/Sao_Paulo"] {
+        for zone in ["UTC", "Asia/Bangkok", "Europe/Berlin", "America/Havana"] {
             for (months, days, micros) in steps {
                 let step = Step::from_interval(months, days, micros).expect("a step");
                 let expression = crate::engine::rollups::definition::bucket_expression(

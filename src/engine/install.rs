@@ -24,6 +24,9 @@ fn _install() -> Result<(), ErrorReport> {
     }
     if is_restore()? {
         // The dump brings the tables, with their rows, policies and grants.
+        notice!(
+            "gemba: no module is deployed while a dump is being restored; gemba.deploy() deploys them"
+        );
         return Ok(());
     }
     let wanted = wanted_modules()?;

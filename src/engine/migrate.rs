@@ -226,9 +226,7 @@ fn known(name: &str) -> Result<&'static Module> {
 
 /// One deploy at a time in a database; the second one finds the work done.
 fn serialise() -> Result<()> {
-    /// An arbitrary constant that names this kind of work among advisory locks.
-    const DEPLOY: i32 = 0x67_65_6d;
-    lock::advisory(DEPLOY, 0)
+    lock::take_turns("gemba.schema_versions")
 }
 
 fn bring_to(module: &'static Module, target: i32) -> Result<Vec<Step>> {

@@ -13,29 +13,33 @@ use std::time::{Duration, Instant};
 /// `gemba.lock_patience` has passed. Returns whether it was granted.
 pub fn try_table(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
     let patience = Duration::from_millis(gucs::LOCK_PATIENCE_MS.get().max(0) as u64);
-    poll(patience, || {
-        // SAFETY: the lock manager accepts any oid; the caller resolves the table again afterwards.
-        unsafe { pg_sys::ConditionalLockRelationOid(table, mode) }
-    })
+    poll(patience, || try_table_once(table, mode))
 }
 
-/// Waits for `mode` on the table itself (not on its partitions) and holds it to the end of the
-/// transaction. Only for modes that let readers and writers pass, or the queue behind it is ours.
-pub fn table(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) {
-    // SAFETY: as above.
-    unsafe { pg_sys::LockRelationOid(table, mode) }
-}
-
-/// Takes the transaction-level advisory lock that serialises one kind of work (deploys, partition
-/// changes of one table, imports), waiting for it. `class` is an arbitrary constant of that kind.
-pub fn advisory(class: i32, key: i32) -> crate::error::Result<()> {
+/// Takes turns with others that do the same kind of work: waits for a lock on a catalog table that
+/// conflicts with itself, and that only its owner can take.
+pub fn take_turns(table: &str) -> crate::error::Result<()> {
     // As a write, although it writes nothing: what is read after the wait has to see what the other
     // session did meanwhile, and only a transaction that writes looks with a new snapshot each time.
     super::spi::write(
-        "SELECT pg_catalog.pg_advisory_xact_lock($1, $2)",
-        &[class.into(), key.into()],
+        &format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"),
+        &[],
     )?;
     Ok(())
+}
+
+/// One try, without patience.
+pub fn try_table_once(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: the lock manager accepts any oid; the caller resolves the table again afterwards. With a
+    // transaction id, everything that is read from now on is read with a new snapshot, and so shows what
+    // the lock's last holder did.
+    unsafe {
+        let granted = pg_sys::ConditionalLockRelationOid(table, mode);
+        if granted {
+            pg_sys::GetCurrentTransactionId();
+        }
+        granted
+    }
 }
 
 fn poll(patience: Duration, mut granted: impl FnMut() -> bool) -> bool {

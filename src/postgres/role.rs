@@ -6,12 +6,13 @@ use super::relation::Relation;
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
 
-/// Refuses unless the caller owns the table. Functions that call this are SECURITY DEFINER, so the
-/// caller is the *outer* user, not the one the function runs as.
+/// Refuses unless the current user owns the table. Functions that ask this are not SECURITY DEFINER:
+/// the current user is whoever really calls, also when that is a trigger of somebody's table, and what
+/// needs the extension's rights runs in [`as_extension`] afterwards.
 pub fn require_owner(relation: &Relation) -> Result<()> {
     // SAFETY: both calls only read the backend's own state and the system caches.
     let (owns, caller) = unsafe {
-        let caller = pg_sys::GetOuterUserId();
+        let caller = pg_sys::GetUserId();
         (owns_relation(relation.oid, caller), caller)
     };
     if owns {
@@ -26,10 +27,10 @@ pub fn require_owner(relation: &Relation) -> Result<()> {
         .hint("SET ROLE to the table's owner first"))
 }
 
-/// Refuses unless the caller (again the outer user) is a member of the role.
+/// Refuses unless the current user is a member of the role.
 pub fn require_membership(of: &str) -> Result<()> {
     // SAFETY: reads the backend's own state.
-    let caller = unsafe { pg_sys::GetOuterUserId() };
+    let caller = unsafe { pg_sys::GetUserId() };
     let member = super::spi::read_one::<bool>(
         "SELECT pg_catalog.pg_has_role($1::oid, $2::name, 'USAGE')",
         &[caller.into(), of.into()],
@@ -70,9 +71,42 @@ fn role_name(role: pg_sys::Oid) -> String {
     }
 }
 
+/// May the current user read this table, as far as grants go?
+pub fn may_select(table: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in the system caches.
+    unsafe {
+        pg_sys::pg_class_aclcheck(
+            table,
+            pg_sys::GetUserId(),
+            pg_sys::ACL_SELECT as pg_sys::AclMode,
+        ) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// Runs `work` as `owner`, the way REFRESH MATERIALIZED VIEW does: whatever the table's own expressions,
-/// operators and triggers call runs with the rights of its owner and not with the extension's.
+/// operators and triggers call runs with the rights of its owner, cannot be put off to a time when
+/// somebody else's rights apply (a deferred trigger is refused), and leaves no setting changed.
 pub fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    // SAFETY: every nest level that is begun is ended here; an error ends it with its transaction.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    let value = as_user(owner, flags, work);
+    // SAFETY: as above.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    value
+}
+
+/// Runs `work` with the rights of the extension's owner, for its own catalog.
+pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let owner = super::spi::read_one::<pg_sys::Oid>(
+        "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'gemba'",
+        &[],
+    )?
+    .unwrap_or(pg_sys::InvalidOid);
+    as_user(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+}
+
+fn as_user<T>(user: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {
     /// Restores the user also when `work` unwinds. (A PostgreSQL error restores it at the end of the
     /// sub-transaction or transaction as well.)
     struct Restore(pg_sys::Oid, i32);
@@ -82,16 +116,13 @@ pub fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
             unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) }
         }
     }
-    let mut user = pg_sys::InvalidOid;
+    let mut before = pg_sys::InvalidOid;
     let mut context = 0;
-    // SAFETY: the out-pointers are live; the new context only adds a flag to the present one.
+    // SAFETY: the out-pointers are live; the new context only adds flags to the present one.
     let _restore = unsafe {
-        pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context);
-        pg_sys::SetUserIdAndSecContext(
-            owner,
-            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
-        );
-        Restore(user, context)
+        pg_sys::GetUserIdAndSecContext(&raw mut before, &raw mut context);
+        pg_sys::SetUserIdAndSecContext(user, context | flags as i32);
+        Restore(before, context)
     };
     work()
 }

@@ -20,9 +20,12 @@ impl ServerZone {
     /// `22023` when the server does not know the zone.
     pub fn named(name: &str) -> Result<Self> {
         let zone = Self::trusted(name);
-        // The server's own look-up raises 22023, naming the zone, when it does not know it.
-        zone.local(0);
-        Ok(zone)
+        if zone.is_utc() || super::subtransaction::run(|| zone.local(0)).is_ok() {
+            return Ok(zone);
+        }
+        Err(Error::invalid("the time zone is not known to this server")
+            .detail(format!("time zone {name:?}"))
+            .hint("use a name of pg_timezone_names, such as 'Asia/Bangkok' or 'UTC'"))
     }
 
     /// A name that was checked when it was stored.
@@ -34,6 +37,10 @@ impl ServerZone {
             name: name.to_owned(),
             fixed,
         }
+    }
+
+    pub fn is_utc(&self) -> bool {
+        self.fixed.is_some()
     }
 
     pub fn name(&self) -> &str {

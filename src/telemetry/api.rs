@@ -27,7 +27,7 @@ fn rows(reports: Vec<Report>) -> impl Iterator<Item = ReportRow> {
     })
 }
 
-#[pg_extern(schema = "telemetry", volatile, parallel_unsafe, security_definer)]
+#[pg_extern(schema = "telemetry", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn import_csv(
     path: &str,
@@ -60,7 +60,8 @@ fn import_csv(
         date_order,
         sensor_prefix,
     };
-    Ok(TableIterator::new(rows(import::files(path, &request)?)))
+    let reports = role::as_extension(|| import::files(path, &request))?;
+    Ok(TableIterator::new(rows(reports)))
 }
 
 #[pg_extern(schema = "telemetry", volatile, parallel_unsafe, security_definer)]

@@ -24,13 +24,41 @@ const USERS: &[(u32, &[(&str, &str, Option<&str>)], Sees)] = &[
     (4, &[("professional", "active", Some("-1 minute"))], Nothing),
     (5, &[("professional", "cancelled", None)], Nothing),
     (6, &[("professional", "past_due", None)], Nothing),
-    (7, &[("professional", "active", Some("-1 day")), ("free", "active", None)], Sample),
+    (
+        7,
+        &[
+            ("professional", "active", Some("-1 day")),
+            ("free", "active", None),
+        ],
+        Sample,
+    ),
     (8, &[("free", "active", Some("1 day"))], Sample),
     (9, &[("professional", "active", Some("1 day"))], Everything),
     (10, &[("free", "active", Some("-1 second"))], Nothing),
-    (11, &[("free", "cancelled", None), ("professional", "cancelled", Some("1 year"))], Nothing),
-    (12, &[("free", "active", None), ("professional", "active", Some("1 hour"))], Everything),
-    (13, &[("professional", "cancelled", None), ("free", "active", Some("1 hour"))], Sample),
+    (
+        11,
+        &[
+            ("free", "cancelled", None),
+            ("professional", "cancelled", Some("1 year")),
+        ],
+        Nothing,
+    ),
+    (
+        12,
+        &[
+            ("free", "active", None),
+            ("professional", "active", Some("1 hour")),
+        ],
+        Everything,
+    ),
+    (
+        13,
+        &[
+            ("professional", "cancelled", None),
+            ("free", "active", Some("1 hour")),
+        ],
+        Sample,
+    ),
 ];
 
 fn id(number: u32) -> String {
@@ -90,41 +118,58 @@ fn every_subscription_sees_what_it_pays_for() -> Result<()> {
         let all = count(&mut client, relation)?;
         let sample = count(
             &mut client,
-            &format!("{relation} AS x WHERE x.sensor_id IN (SELECT sensor_id FROM telemetry.sensors WHERE in_sample)"),
+            &format!(
+                "{relation} AS x WHERE x.sensor_id IN (SELECT sensor_id FROM telemetry.sensors WHERE in_sample)"
+            ),
         )?;
         assert!(0 < sample && sample < all, "{relation}: {sample} of {all}");
         wanted.push((all, sample));
     }
     for (number, _, sees) in USERS {
         for (relation, (all, sample)) in RELATIONS.iter().zip(&wanted) {
-            let (found, outside) = as_user(&mut client, "authenticated", Some(&id(*number)), |tx| {
-                let found = counted(tx, relation)?;
-                let outside = counted(
-                    tx,
-                    &format!("{relation} AS x WHERE x.sensor_id NOT IN (SELECT s FROM telemetry.sample_sensor_ids() AS s)"),
-                )?;
-                Ok((found, outside))
-            })?;
+            let (found, outside) = as_user(
+                &mut client,
+                "authenticated",
+                Some(&id(*number)),
+                |tx| {
+                    let found = counted(tx, relation)?;
+                    let outside = counted(
+                        tx,
+                        &format!(
+                            "{relation} AS x WHERE x.sensor_id NOT IN (SELECT s FROM telemetry.sample_sensor_ids() AS s)"
+                        ),
+                    )?;
+                    Ok((found, outside))
+                },
+            )?;
             let want = match sees {
                 Nothing => 0,
                 Sample => *sample,
                 Everything => *all,
             };
             assert_eq!(found, want, "user {number} on {relation}");
-            assert_eq!(outside == 0, *sees != Everything, "user {number} on {relation}");
+            assert_eq!(
+                outside == 0,
+                *sees != Everything,
+                "user {number} on {relation}"
+            );
         }
     }
     // The application's servers see everything, with claims and without.
     for sub in [None, Some(id(1)), Some(id(2))] {
         for (relation, (all, _)) in RELATIONS.iter().zip(&wanted) {
-            let found = as_user(&mut client, "service_role", sub.as_deref(), |tx| counted(tx, relation))?;
+            let found = as_user(&mut client, "service_role", sub.as_deref(), |tx| {
+                counted(tx, relation)
+            })?;
             assert_eq!(found, *all, "service_role on {relation}");
         }
     }
     // Nobody, and a user that does not exist.
     for sub in [None, Some(id(99))] {
         for relation in RELATIONS {
-            let found = as_user(&mut client, "authenticated", sub.as_deref(), |tx| counted(tx, relation))?;
+            let found = as_user(&mut client, "authenticated", sub.as_deref(), |tx| {
+                counted(tx, relation)
+            })?;
             assert_eq!(found, 0, "{sub:?} on {relation}");
         }
     }
@@ -135,10 +180,18 @@ fn every_subscription_sees_what_it_pays_for() -> Result<()> {
 fn query_functions_keep_to_the_subscription() -> Result<()> {
     let db = building()?;
     let mut client = db.connect()?;
-    let inside = one(&mut client, "SELECT min(sensor_id) FROM telemetry.sensors WHERE in_sample")?;
-    let outside = one(&mut client, "SELECT min(sensor_id) FROM telemetry.sensors WHERE NOT in_sample")?;
+    let inside = one(
+        &mut client,
+        "SELECT min(sensor_id) FROM telemetry.sensors WHERE in_sample",
+    )?;
+    let outside = one(
+        &mut client,
+        "SELECT min(sensor_id) FROM telemetry.sensors WHERE NOT in_sample",
+    )?;
     let series = |sensor: &str, bucket: &str| {
-        format!("telemetry.series('{sensor}', '2019-07-01 00:00+07', '2019-07-02 00:00+07', '{bucket}', 'none')")
+        format!(
+            "telemetry.series('{sensor}', '2019-07-01 00:00+07', '2019-07-02 00:00+07', '{bucket}', 'none')"
+        )
     };
     let totals = "SELECT coalesce(sum(reading_count), 0)::bigint FROM telemetry.totals('2019-06-30 00:00+07', '2019-07-02 00:00+07')";
     let all: i64 = client.query_one(totals, &[])?.get(0);
@@ -148,16 +201,22 @@ fn query_functions_keep_to_the_subscription() -> Result<()> {
         for (sensor, seen) in [(&inside, *sees != Nothing), (&outside, *sees == Everything)] {
             for bucket in ["15 minutes", "1 hour", "1 day"] {
                 let call = series(sensor, bucket);
-                let found = as_user(&mut client, "authenticated", Some(&claims), |tx| counted(tx, &call))?;
+                let found = as_user(&mut client, "authenticated", Some(&claims), |tx| {
+                    counted(tx, &call)
+                })?;
                 assert_eq!(found > 0, seen, "user {number}: {call}");
             }
             let carried = format!(
                 "(SELECT FROM telemetry.series('{sensor}', '2019-07-03 00:00+07', '2019-07-04 00:00+07', '1 hour', 'previous') WHERE avg_value IS NOT NULL) q"
             );
-            let found = as_user(&mut client, "authenticated", Some(&claims), |tx| counted(tx, &carried))?;
+            let found = as_user(&mut client, "authenticated", Some(&claims), |tx| {
+                counted(tx, &carried)
+            })?;
             assert_eq!(found > 0, seen, "user {number}: carried forward");
             let named = format!("telemetry.latest_values(ARRAY['{sensor}'])");
-            let found = as_user(&mut client, "authenticated", Some(&claims), |tx| counted(tx, &named))?;
+            let found = as_user(&mut client, "authenticated", Some(&claims), |tx| {
+                counted(tx, &named)
+            })?;
             assert_eq!(found, i64::from(seen), "user {number}: {named}");
         }
         let found: i64 = as_user(&mut client, "authenticated", Some(&claims), |tx| {
@@ -165,7 +224,10 @@ fn query_functions_keep_to_the_subscription() -> Result<()> {
         })?;
         match sees {
             Nothing => assert_eq!(found, 0),
-            Sample => assert!(found > 0 && found * 100 / all <= 11, "user {number}: {found} of {all}"),
+            Sample => assert!(
+                found > 0 && found * 100 / all <= 11,
+                "user {number}: {found} of {all}"
+            ),
             Everything => assert_eq!(found, all),
         }
         let tier: Option<String> = as_user(&mut client, "authenticated", Some(&claims), |tx| {
@@ -243,7 +305,10 @@ fn users_see_their_own_subscriptions_only() -> Result<()> {
     let mut client = db.connect()?;
     for (number, subscriptions, _) in USERS {
         let found = as_user(&mut client, "authenticated", Some(&id(*number)), |tx| {
-            rows(tx, "SELECT user_id, tier, status FROM telemetry.subscriptions ORDER BY tier")
+            rows(
+                tx,
+                "SELECT user_id, tier, status FROM telemetry.subscriptions ORDER BY tier",
+            )
         })?;
         let mut want: Vec<String> = subscriptions
             .iter()
@@ -252,11 +317,19 @@ fn users_see_their_own_subscriptions_only() -> Result<()> {
         want.sort();
         assert_eq!(found, want);
     }
-    let all = as_user(&mut client, "service_role", None, |tx| counted(tx, "telemetry.subscriptions"))?;
-    assert_eq!(all as usize, USERS.iter().map(|(_, s, _)| s.len()).sum::<usize>());
+    let all = as_user(&mut client, "service_role", None, |tx| {
+        counted(tx, "telemetry.subscriptions")
+    })?;
+    assert_eq!(
+        all as usize,
+        USERS.iter().map(|(_, s, _)| s.len()).sum::<usize>()
+    );
     // Whoever knows of a subscription by its key knows no more for it.
     let found = as_user(&mut client, "authenticated", Some(&id(2)), |tx| {
-        counted(tx, "telemetry.subscriptions WHERE user_id <> auth.uid() OR tier = 'professional'")
+        counted(
+            tx,
+            "telemetry.subscriptions WHERE user_id <> auth.uid() OR tier = 'professional'",
+        )
     })?;
     assert_eq!(found, 0);
     Ok(())
@@ -268,7 +341,8 @@ fn nobody_writes_but_the_service() -> Result<()> {
     let mut client = db.connect()?;
     let tables = client.query(
         "SELECT c.oid::regclass::text, quote_ident(a.attname) FROM pg_class c
-           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
+           JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+                           AND attidentity = '' AND attgenerated = '' ORDER BY attnum LIMIT 1) a ON true
           WHERE c.relnamespace = 'telemetry'::regnamespace AND c.relkind IN ('r', 'p', 'v') ORDER BY 1",
         &[],
     )?;
@@ -288,7 +362,11 @@ fn nobody_writes_but_the_service() -> Result<()> {
     let before = state(&mut client)?;
     for (table, column) in &tables {
         for (verb, statement) in statements(table, column) {
-            for (role, sub) in [("authenticated", Some(id(3))), ("authenticated", None), ("anon", None)] {
+            for (role, sub) in [
+                ("authenticated", Some(id(3))),
+                ("authenticated", None),
+                ("anon", None),
+            ] {
                 let outcome = as_user(&mut client, role, sub.as_deref(), |tx| {
                     tx.execute(&statement, &[])
                 });
@@ -301,11 +379,20 @@ fn nobody_writes_but_the_service() -> Result<()> {
             }
             // What the service may is what the privileges say, statement by statement; nobody truncates.
             let may: bool = client
-                .query_one(&format!("SELECT has_table_privilege('service_role', '{table}', '{verb}')"), &[])?
+                .query_one(
+                    &format!("SELECT has_table_privilege('service_role', '{table}', '{verb}')"),
+                    &[],
+                )?
                 .get(0);
             assert!(!may || verb != "TRUNCATE", "service_role truncates {table}");
-            let owned = ["sensors", "subscriptions", "plausible_ranges", "sensor_readings"];
-            let want = verb != "TRUNCATE" && owned.iter().any(|t| *table == format!("telemetry.{t}"))
+            let owned = [
+                "sensors",
+                "subscriptions",
+                "plausible_ranges",
+                "sensor_readings",
+            ];
+            let want = verb != "TRUNCATE"
+                && owned.iter().any(|t| *table == format!("telemetry.{t}"))
                 || *table == "telemetry.import_lines" && matches!(verb, "INSERT" | "DELETE");
             assert_eq!(may, want, "service_role: {verb} on {table}");
         }
@@ -325,13 +412,19 @@ fn functions_by_role() -> Result<()> {
         ("telemetry.latest_values()", READERS),
         ("telemetry.series('x', '2019-07-01', '2019-07-02')", READERS),
         ("telemetry.totals('2019-07-01', '2019-07-02')", READERS),
-        ("telemetry.data_quality('2019-07-01', '2019-07-02')", READERS),
+        (
+            "telemetry.data_quality('2019-07-01', '2019-07-02')",
+            READERS,
+        ),
         ("telemetry.access_tier()", READERS),
         ("telemetry.sees_everything()", READERS),
         ("telemetry.sample_sensor_ids()", READERS),
         ("telemetry.refresh()", SERVICE),
         ("telemetry.choose_sample()", SERVICE),
-        ("telemetry.ensure_partitions('2019-07-01', '2019-07-02')", SERVICE),
+        (
+            "telemetry.ensure_partitions('2019-07-01', '2019-07-02')",
+            SERVICE,
+        ),
         ("telemetry.upload_session()", SERVICE),
         ("telemetry.import_uploaded('x.csv')", SERVICE),
         ("telemetry.import_csv('/nowhere/x.csv')", &[]),
@@ -341,7 +434,11 @@ fn functions_by_role() -> Result<()> {
         "pg_proc WHERE pronamespace = 'telemetry'::regnamespace AND NOT EXISTS (
            SELECT FROM pg_trigger WHERE tgfoid = pg_proc.oid)",
     )?;
-    assert_eq!(functions, calls.len() as i64, "a function is missing from the list");
+    assert_eq!(
+        functions,
+        calls.len() as i64,
+        "a function is missing from the list"
+    );
     for (call, allowed) in calls {
         for role in ["anon", "authenticated", "service_role", &stranger] {
             let mut outcome = Err(None);
@@ -356,7 +453,11 @@ fn functions_by_role() -> Result<()> {
             });
             result?;
             let denied = matches!(&outcome, Err(Some(code)) if code == "42501");
-            assert_eq!(!denied, allowed.contains(&role), "{role}: {call}: {outcome:?}");
+            assert_eq!(
+                !denied,
+                allowed.contains(&role),
+                "{role}: {call}: {outcome:?}"
+            );
             // With nothing sent, that is what the import says.
             if !denied && !call.contains("import_uploaded") {
                 assert_eq!(outcome, Ok(()), "{role}: {call}");
@@ -370,7 +471,11 @@ fn functions_by_role() -> Result<()> {
 fn reading_the_servers_files_is_a_right_of_its_own() -> Result<()> {
     let db = extended("file_right")?;
     let dir = folder(&db, "data")?;
-    let path = put(&dir, "2018Floor1.csv", "Date,z1_Light(kW)\n2018-07-01 00:00:00,1\n")?;
+    let path = put(
+        &dir,
+        "2018Floor1.csv",
+        "Date,z1_Light(kW)\n2018-07-01 00:00:00,1\n",
+    )?;
     let mut admin = db.connect()?;
     let before = state(&mut admin)?;
     let stranger = db.role("nobody")?;
@@ -383,10 +488,22 @@ fn reading_the_servers_files_is_a_right_of_its_own() -> Result<()> {
         "GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO service_role, authenticated",
     )?;
     for role in ["service_role", "authenticated"] {
-        let error = expect_sqlstate(as_user(&mut admin, role, None, |tx| import(tx, &path)), "42501");
-        assert!(error.hint().unwrap_or_default().contains("pg_read_server_files"), "{error:?}");
+        let error = expect_sqlstate(
+            as_user(&mut admin, role, None, |tx| import(tx, &path)),
+            "42501",
+        );
+        assert!(
+            error
+                .hint()
+                .unwrap_or_default()
+                .contains("pg_read_server_files"),
+            "{error:?}"
+        );
         // A file that does not exist looks the same.
-        let error = expect_sqlstate(as_user(&mut admin, role, None, |tx| import(tx, &dir.join("none"))), "42501");
+        let error = expect_sqlstate(
+            as_user(&mut admin, role, None, |tx| import(tx, &dir.join("none"))),
+            "42501",
+        );
         assert!(error.hint().is_some());
     }
     assert_eq!(state(&mut admin)?, before);
@@ -408,7 +525,9 @@ fn reading_the_servers_files_is_a_right_of_its_own() -> Result<()> {
     }
     // A member that does not inherit the right has to take the role first.
     let aloof = db.role("aloof")?;
-    admin.batch_execute(&format!("ALTER ROLE \"{aloof}\" NOINHERIT; GRANT pg_read_server_files TO \"{aloof}\""))?;
+    admin.batch_execute(&format!(
+        "ALTER ROLE \"{aloof}\" NOINHERIT; GRANT pg_read_server_files TO \"{aloof}\""
+    ))?;
     let mut client = db.connect_as(&aloof)?;
     expect_sqlstate(import(&mut client, &path), "42501");
     // A function of somebody else's does not lend it.
@@ -417,7 +536,10 @@ fn reading_the_servers_files_is_a_right_of_its_own() -> Result<()> {
          GRANT EXECUTE ON FUNCTION public.lend(text) TO PUBLIC; GRANT USAGE ON SCHEMA telemetry TO \"{stranger}\""
     ))?;
     let mut client = db.connect_as(&stranger)?;
-    expect_sqlstate(client.query("SELECT public.lend($1)", &[&path.display().to_string()]), "42501");
+    expect_sqlstate(
+        client.query("SELECT public.lend($1)", &[&path.display().to_string()]),
+        "42501",
+    );
     Ok(())
 }
 
@@ -430,7 +552,10 @@ fn claims_decide_who_and_only_the_role_decides_what() -> Result<()> {
     let all = count(&mut client, "telemetry.sensor_readings")?;
     let mut with = |claims: &str, extra: &str| -> Result<Result<i64, String>> {
         let mut tx = client.transaction()?;
-        tx.execute("SELECT set_config('request.jwt.claims', $1, true)", &[&claims])?;
+        tx.execute(
+            "SELECT set_config('request.jwt.claims', $1, true)",
+            &[&claims],
+        )?;
         tx.batch_execute("SET LOCAL ROLE authenticated")?;
         tx.batch_execute(extra)?;
         let found = counted(&mut tx, "telemetry.sensor_readings");
@@ -442,17 +567,49 @@ fn claims_decide_who_and_only_the_role_decides_what() -> Result<()> {
     let sample = with(&sub(&free), "")?;
     assert!(matches!(sample, Ok(n) if n > 0 && n < all));
     // The trusted setting.
-    assert_eq!(with(&sub(&free), &format!("SELECT set_config('request.jwt.claims', '{}', true)", sub(&professional)))?, Ok(all));
+    assert_eq!(
+        with(
+            &sub(&free),
+            &format!(
+                "SELECT set_config('request.jwt.claims', '{}', true)",
+                sub(&professional)
+            )
+        )?,
+        Ok(all)
+    );
     // A role's name in the claims is no role, and neither is a tier.
     assert_eq!(with("{\"role\": \"service_role\"}", "")?, Ok(0));
-    assert_eq!(with(&format!("{{\"role\": \"service_role\", \"sub\": \"{free}\", \"tier\": \"professional\", \"app_metadata\": {{\"tier\": \"professional\"}}}}"), "")?, sample);
+    assert_eq!(
+        with(
+            &format!(
+                "{{\"role\": \"service_role\", \"sub\": \"{free}\", \"tier\": \"professional\", \"app_metadata\": {{\"tier\": \"professional\"}}}}"
+            ),
+            ""
+        )?,
+        sample
+    );
     // Other settings of that kind.
     assert_eq!(
-        with(&sub(&free), &format!("SELECT set_config('request.jwt.claim.sub', '{professional}', true), set_config('role.jwt', 'service_role', true)"))?,
+        with(
+            &sub(&free),
+            &format!(
+                "SELECT set_config('request.jwt.claim.sub', '{professional}', true), set_config('role.jwt', 'service_role', true)"
+            )
+        )?,
         sample
     );
     // Broken ones give an error or nothing, never rows.
-    for broken in ["{", "[]", "null", "\"x\"", "{\"sub\": null}", "{\"sub\": \"\"}", "{\"sub\": 3}", "{\"sub\": \"not-a-uuid\"}", ""] {
+    for broken in [
+        "{",
+        "[]",
+        "null",
+        "\"x\"",
+        "{\"sub\": null}",
+        "{\"sub\": \"\"}",
+        "{\"sub\": 3}",
+        "{\"sub\": \"not-a-uuid\"}",
+        "",
+    ] {
         match with(broken, "")? {
             Ok(rows) => assert_eq!(rows, 0, "{broken}"),
             Err(code) => assert!(code.starts_with("22"), "{broken}: {code}"),
@@ -468,7 +625,10 @@ fn claims_decide_who_and_only_the_role_decides_what() -> Result<()> {
     assert_eq!(with(&sub(&free), decoys)?, sample);
     assert_eq!(with(&sub(&id(4)), decoys)?, Ok(0));
     // Row security cannot be switched off: that asks for an error instead.
-    assert_eq!(with(&sub(&free), "SET LOCAL row_security = off")?, Err("42501".into()));
+    assert_eq!(
+        with(&sub(&free), "SET LOCAL row_security = off")?,
+        Err("42501".into())
+    );
     // From within one role there is no way to another.
     assert_eq!(
         expect_sqlstate(
@@ -491,7 +651,10 @@ fn a_talking_condition_hears_no_hidden_row() -> Result<()> {
     let db = building()?;
     let (mut client, notices) = db.connect_noting()?;
     let sample: Vec<String> = client
-        .query("SELECT sensor_id FROM telemetry.sensors WHERE in_sample", &[])?
+        .query(
+            "SELECT sensor_id FROM telemetry.sensors WHERE in_sample",
+            &[],
+        )?
         .iter()
         .map(|row| row.get(0))
         .collect();
@@ -503,20 +666,30 @@ fn a_talking_condition_hears_no_hidden_row() -> Result<()> {
         "telemetry.sensor_readings",
     ] {
         notices.take();
-        let limit = if relation.ends_with("readings") { " AND \"timestamp\" = '2019-07-01 12:00+07'" } else { "" };
+        let limit = if relation.ends_with("readings") {
+            " AND \"timestamp\" = '2019-07-01 12:00+07'"
+        } else {
+            ""
+        };
         as_user(&mut client, "authenticated", Some(&id(2)), |tx| {
             tx.batch_execute(
                 "CREATE FUNCTION pg_temp.tell(id text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
                    $$ BEGIN RAISE NOTICE 'heard %', id; RETURN true; END $$",
             )?;
-            tx.query(&format!("SELECT FROM {relation} WHERE pg_temp.tell(sensor_id){limit}"), &[])?;
+            tx.query(
+                &format!("SELECT FROM {relation} WHERE pg_temp.tell(sensor_id){limit}"),
+                &[],
+            )?;
             tx.batch_execute("DROP FUNCTION pg_temp.tell(text)")
         })?;
         let heard = notices.take();
         assert!(!heard.is_empty(), "{relation} told nothing");
         for notice in &heard {
             let sensor = notice.message().trim_start_matches("heard ");
-            assert!(sample.iter().any(|s| s == sensor), "{relation} told {sensor}");
+            assert!(
+                sample.iter().any(|s| s == sensor),
+                "{relation} told {sensor}"
+            );
         }
     }
     Ok(())
@@ -527,14 +700,24 @@ fn a_talking_condition_hears_no_hidden_row() -> Result<()> {
 fn parallel_plans_keep_to_the_subscription() -> Result<()> {
     let db = building()?;
     let mut client = db.connect()?;
-    let force = if db.cluster().major() >= 16 { "debug_parallel_query" } else { "force_parallel_mode" };
-    for wrote in ["", "CREATE TEMP TABLE mine AS SELECT 1 AS a; INSERT INTO mine VALUES (2)"] {
+    let force = if db.cluster().major() >= 16 {
+        "debug_parallel_query"
+    } else {
+        "force_parallel_mode"
+    };
+    for wrote in [
+        "",
+        "CREATE TEMP TABLE mine AS SELECT 1 AS a; INSERT INTO mine VALUES (2)",
+    ] {
         let mut counts = Vec::new();
         for parallel in ["", "on"] {
             for number in [1, 2, 3] {
                 let mut tx = client.transaction()?;
                 let claims = format!("{{\"sub\": \"{}\"}}", id(number));
-                tx.execute("SELECT set_config('request.jwt.claims', $1, true)", &[&claims])?;
+                tx.execute(
+                    "SELECT set_config('request.jwt.claims', $1, true)",
+                    &[&claims],
+                )?;
                 tx.batch_execute("SET LOCAL ROLE authenticated")?;
                 tx.batch_execute(wrote)?;
                 tx.batch_execute("SET LOCAL max_parallel_workers_per_gather = 0")?;
@@ -547,7 +730,11 @@ fn parallel_plans_keep_to_the_subscription() -> Result<()> {
                 let plan = rows_of_plan(&mut tx, "SELECT count(*) FROM telemetry.sensor_readings")?;
                 assert_eq!(plan.contains("Gather"), parallel == "on", "{plan}");
                 let mut found = Vec::new();
-                for relation in ["telemetry.sensor_readings", "telemetry.hourly_aggregates_live", "telemetry.latest_values()"] {
+                for relation in [
+                    "telemetry.sensor_readings",
+                    "telemetry.hourly_aggregates_live",
+                    "telemetry.latest_values()",
+                ] {
                     found.push(counted(&mut tx, relation)?);
                 }
                 counts.push(found);
@@ -563,7 +750,11 @@ fn parallel_plans_keep_to_the_subscription() -> Result<()> {
 
 fn rows_of_plan(tx: &mut Transaction<'_>, sql: &str) -> Result<String, Error> {
     let lines = tx.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[])?;
-    Ok(lines.iter().map(|r| r.get::<_, String>(0)).collect::<Vec<_>>().join("\n"))
+    Ok(lines
+        .iter()
+        .map(|r| r.get::<_, String>(0))
+        .collect::<Vec<_>>()
+        .join("\n"))
 }
 
 // The free sample --------------------------------------------------------------------------------
@@ -578,7 +769,9 @@ fn shares(client: &mut Client, free: &str) -> Result<Vec<f64>> {
     ] {
         let sql = format!("SELECT {of}");
         let all: f64 = client.query_one(&sql, &[])?.get(0);
-        let seen: Option<f64> = as_user(client, "authenticated", Some(free), |tx| Ok(tx.query_one(&sql, &[])?.get(0)))?;
+        let seen: Option<f64> = as_user(client, "authenticated", Some(free), |tx| {
+            Ok(tx.query_one(&sql, &[])?.get(0))
+        })?;
         shares.push(100.0 * seen.unwrap_or_default() / all);
     }
     Ok(shares)
@@ -589,10 +782,20 @@ fn the_sample_is_a_tenth_and_stays() -> Result<()> {
     let db = extended("sample")?;
     let mut client = db.connect()?;
     let free = user(&mut client, 1, &[("free", "active", None)])?;
-    let chosen = |client: &mut Client| rows(client, "SELECT sensor_id FROM telemetry.sensors WHERE in_sample ORDER BY 1");
+    let chosen = |client: &mut Client| {
+        rows(
+            client,
+            "SELECT sensor_id FROM telemetry.sensors WHERE in_sample ORDER BY 1",
+        )
+    };
     // Through the autumn in which the multisensors are out, and out of it again.
     let mut first = None;
-    for (from, to) in [("2018-07-01", "2018-07-02"), ("2018-07-02", "2018-07-03"), ("2018-10-01", "2018-10-02"), ("2019-04-01", "2019-04-02")] {
+    for (from, to) in [
+        ("2018-07-01", "2018-07-02"),
+        ("2018-07-02", "2018-07-03"),
+        ("2018-10-01", "2018-10-02"),
+        ("2019-04-01", "2019-04-02"),
+    ] {
         let step = folder(&db, from)?;
         slice(&step, from, to, &[1, 2, 3, 4, 5, 6, 7])?;
         import(&mut client, &step)?;
@@ -614,13 +817,25 @@ fn the_sample_is_a_tenth_and_stays() -> Result<()> {
     import(&mut client, &folder(&db, "2018-07-01")?)?;
     client.batch_execute("SELECT telemetry.refresh()")?;
     assert_eq!(chosen(&mut client)?, before);
-    let told: f64 = client.query_one("SELECT telemetry.choose_sample()", &[])?.get(0);
+    let told: f64 = client
+        .query_one("SELECT telemetry.choose_sample()", &[])?
+        .get(0);
     let share = shares(&mut client, &free)?[0];
-    assert!((told * 100.0 - share).abs() < 0.001, "it says {told}, and is {share} %");
+    assert!(
+        (told * 100.0 - share).abs() < 0.001,
+        "it says {told}, and is {share} %"
+    );
     // Whole sensors, and the same ones everywhere.
     let sets = as_user(&mut client, "authenticated", Some(&free), |tx| {
         let mut sets = Vec::new();
-        for relation in ["sensors", "sensor_readings", "hourly_aggregates", "daily_aggregates", "hourly_aggregates_live", "daily_aggregates_live"] {
+        for relation in [
+            "sensors",
+            "sensor_readings",
+            "hourly_aggregates",
+            "daily_aggregates",
+            "hourly_aggregates_live",
+            "daily_aggregates_live",
+        ] {
             sets.push(rows(tx, &format!("SELECT DISTINCT sensor_id FROM telemetry.{relation} WHERE sensor_id IN (SELECT sensor_id FROM telemetry.sensor_readings) ORDER BY 1"))?);
         }
         Ok(sets)

@@ -3,8 +3,10 @@
 mod telemetry_support;
 
 use anyhow::{Context, Result};
-use gemba_tests::{Database, as_user, expect_sqlstate, extended};
+use gemba_tests::{Cluster, Database, as_user, expect_sqlstate, extended};
 use postgres::{Client, Error};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::thread::{JoinHandle, spawn};
 use telemetry_support::*;
@@ -365,7 +367,7 @@ fn a_users_not_null_holds() -> Result<()> {
 #[test]
 fn a_users_other_column_type_holds() -> Result<()> {
     // A cluster of its own: this must not take others down.
-    let cluster = gemba_tests::Cluster::new()?;
+    let cluster = Cluster::new()?;
     let db = cluster.extended("user_type")?;
     let dir = folder(&db, "data")?;
     let mut client = db.connect()?;
@@ -567,8 +569,8 @@ fn a_cancelled_import_leaves_nothing_and_a_usable_session() -> Result<()> {
     let before = state(&mut watcher)?;
     let mut client = db.connect()?;
     let pid = pid(&mut client)?;
-    let call = call(&dir, "");
-    let work = spawn(move || (import_as(&mut client, &call), client));
+    let whole = call(&dir, "");
+    let work = spawn(move || (import_as(&mut client, &whole), client));
     // It holds a new partition, which nobody else can see: it is in the middle of loading.
     until(
         &mut watcher,
@@ -724,7 +726,14 @@ fn a_month_that_another_session_makes_meanwhile() -> Result<()> {
     let mut holding = other.transaction()?;
     holding.batch_execute("LOCK TABLE telemetry.sensors IN SHARE MODE")?;
     let work = blocked_import(&db, &mut watcher, &path)?;
-    watcher.batch_execute("SELECT telemetry.ensure_partitions('2018-07-05', '2018-07-06')")?;
+    // Either it is made, or it has to wait for the import and says so.
+    let mut maker = db.connect()?;
+    maker.batch_execute("SET lock_timeout = '1s'; SET gemba.lock_patience = '300ms'")?;
+    let made =
+        maker.batch_execute("SELECT telemetry.ensure_partitions('2018-07-05', '2018-07-06')");
+    if made.is_err() {
+        expect_sqlstate(made, "55P03");
+    }
     let before = state(&mut watcher)?;
     holding.commit()?;
     match join(work)? {
@@ -741,20 +750,29 @@ fn a_month_that_another_session_makes_meanwhile() -> Result<()> {
     expect_exact_aggregates(&mut watcher)
 }
 
+/// An import waits for whoever adds or takes partitions, as long as `lock_timeout` says; readers and writers
+/// do not wait for it meanwhile.
 #[test]
-fn a_locked_table_is_an_error_after_some_patience() -> Result<()> {
+fn a_locked_table_is_waited_for() -> Result<()> {
     let db = extended("locked")?;
     let dir = folder(&db, "data")?;
     let path = put(&dir, "2018Floor1.csv", minutes("2018-07-01", 0, 60))?;
-    let (mut client, mut other) = (db.connect()?, db.connect()?);
+    let (mut client, mut other, mut watcher) = (db.connect()?, db.connect()?, db.connect()?);
     let before = state(&mut client)?;
     let mut holding = other.transaction()?;
     holding.batch_execute("LOCK TABLE telemetry.sensor_readings IN SHARE UPDATE EXCLUSIVE MODE")?;
-    client.batch_execute("SET gemba.lock_patience = '100ms'")?;
-    let error = expect_sqlstate(import(&mut client, &path), "55P03");
-    assert!(error.hint().is_some());
+    client.batch_execute("SET gemba.lock_patience = '100ms'; SET lock_timeout = '300ms'")?;
+    expect_sqlstate(import(&mut client, &path), "55P03");
+    assert_eq!(state(&mut watcher)?, before);
+    let work = blocked_import(&db, &mut watcher, &path)?;
+    watcher.batch_execute(
+        "SET lock_timeout = '5s';
+         INSERT INTO telemetry.sensor_readings (\"timestamp\", sensor_id, floor_number, reading_value)
+           VALUES (now(), 'meanwhile', 1, 1)",
+    )?;
+    assert_eq!(count(&mut watcher, "telemetry.sensor_readings")?, 1);
     holding.rollback()?;
-    assert_eq!(state(&mut client)?, before);
+    assert_eq!(join(work)??.0[0].inserted, 60);
     Ok(())
 }
 
@@ -820,6 +838,137 @@ fn new_partitions_are_sealed_whatever_the_default_privileges_say() -> Result<()>
             tx.query("SELECT * FROM telemetry.sensor_readings_p20180701", &[])
         });
         expect_sqlstate(outcome, "42501");
+    }
+    Ok(())
+}
+
+// By chance --------------------------------------------------------------------------------------
+
+/// A small generator: the same numbers everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// Files of any order, with any overlaps, holes and repetitions, in new months and old ones, against a map in which
+/// the first value of a sensor and a time stays.
+#[test]
+fn any_sequence_of_files_ends_as_a_map_would() -> Result<()> {
+    let db = extended("by_chance")?;
+    let mut client = db.connect()?;
+    let mut map: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    for round in 0..30 {
+        let dir = folder(&db, &format!("round{round}"))?;
+        let mut want = Vec::new();
+        for file in 0..=dice.below(3) {
+            let floor = 1 + dice.below(2);
+            let mut text = String::from("Date,z1_Light(kW),z1_Plug(kW)\n");
+            let (mut inserted, mut duplicates) = (0, 0);
+            for _ in 0..=dice.below(6) {
+                // A run of minutes from somewhere around the turn of one of eight months.
+                let month = 1 + dice.below(8);
+                let (day, first) = if dice.below(2) == 0 {
+                    (28, 1_420)
+                } else {
+                    (1, 0)
+                };
+                let begin = first + dice.below(10);
+                for minute in begin..(begin + 1 + dice.below(12)).min(1_440) {
+                    let time = format!(
+                        "2018-{month:02}-{day:02} {:02}:{:02}:00",
+                        minute / 60,
+                        minute % 60
+                    );
+                    text += &time;
+                    for device in ["Light", "Plug"] {
+                        text.push(',');
+                        if dice.below(4) == 0 {
+                            continue;
+                        }
+                        let value = dice.below(300);
+                        text += &value.to_string();
+                        match map.entry((format!("F{floor}.z1.{device}.kW"), time.clone())) {
+                            Entry::Occupied(_) => duplicates += 1,
+                            Entry::Vacant(entry) => {
+                                entry.insert(value);
+                                inserted += 1;
+                            }
+                        }
+                    }
+                    text.push('\n');
+                }
+            }
+            put(&dir, &format!("{file}_Floor{floor}.csv"), &text)?;
+            want.push((inserted, duplicates));
+        }
+        let reports = import(&mut client, &dir)?;
+        let told: Vec<(i64, i64)> = reports.iter().map(|r| (r.inserted, r.duplicates)).collect();
+        assert_eq!(told, want, "round {round}");
+        if dice.below(3) == 0 {
+            client.batch_execute("SELECT telemetry.refresh()")?;
+            expect_exact_aggregates(&mut client)?;
+        }
+    }
+    let want: Vec<String> = map
+        .iter()
+        .map(|((sensor, time), value)| format!("({sensor},\"{time}\",{value}.0000,normal)"))
+        .collect();
+    assert!(want.len() > 500, "{} readings only", want.len());
+    assert_eq!(readings(&mut client)?, want);
+    assert_eq!(
+        count(
+            &mut client,
+            "(SELECT DISTINCT id FROM telemetry.sensor_readings) q"
+        )?,
+        want.len() as i64
+    );
+    expect_sealed_partitions(&mut client)
+}
+
+/// Rows are written past the executor; a crash right after the commit must find them all the same.
+#[test]
+fn a_crash_after_the_commit_loses_nothing() -> Result<()> {
+    for settings in [
+        &[][..],
+        &[
+            ("wal_level", "minimal"),
+            ("max_wal_senders", "0"),
+            ("wal_skip_threshold", "0"),
+        ][..],
+    ] {
+        let cluster = Cluster::with_settings(settings)?;
+        let db = cluster.extended("crash")?;
+        let dir = folder(&db, "data")?;
+        slice(&dir, "2018-12-31", "2019-01-02", &[1])?;
+        let mut client = db.connect()?;
+        client.batch_execute("CHECKPOINT")?;
+        import(&mut client, &dir)?;
+        let before = state(&mut client)?;
+        // And one that did not get as far as its commit.
+        put(&dir, "2020Floor1.csv", minutes("2020-01-01", 0, 1_440))?;
+        client.batch_execute("BEGIN")?;
+        import(&mut client, &dir.join("2020Floor1.csv"))?;
+        cluster.crash()?;
+        cluster.start()?;
+        let mut client = db.connect()?;
+        assert_eq!(state(&mut client)?, before);
+        client.batch_execute("SET enable_seqscan = off")?;
+        let (_, mut all) = said(&dir.join("2018Floor1.csv"))?;
+        all.extend(said(&dir.join("2019Floor1.csv"))?.1);
+        expect_readings(&mut client, &all)?;
+        client.batch_execute("SELECT telemetry.refresh()")?;
+        expect_exact_aggregates(&mut client)?;
+        assert_eq!(
+            import(&mut client, &dir.join("2018Floor1.csv"))?[0].inserted,
+            0
+        );
     }
     Ok(())
 }

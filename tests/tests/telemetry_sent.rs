@@ -20,7 +20,6 @@ fn send(client: &mut impl GenericClient, text: &[u8]) -> Result<u64> {
 }
 
 fn service(client: &mut Client) -> Result<()> {
-    client.batch_execute("ALTER FUNCTION telemetry.upload_session() SECURITY DEFINER")?; // HACK
     client.batch_execute("SET ROLE service_role")?;
     Ok(())
 }
@@ -60,13 +59,19 @@ fn sent_lines_end_as_the_file_would() -> Result<()> {
     let db = extended("autocommit")?;
     let mut client = db.connect()?;
     service(&mut client)?;
-    assert_eq!(send(&mut client, text.as_bytes())?, text.lines().count() as u64);
+    assert_eq!(
+        send(&mut client, text.as_bytes())?,
+        text.lines().count() as u64
+    );
     let report = import_as(&mut client, "import_uploaded('2018Floor1.csv')")?;
     assert_eq!(report, want_report);
     assert_eq!(count(&mut client, "telemetry.import_lines")?, 0);
     assert_eq!(outcome(&mut db.connect()?)?, want);
     // Nothing is left to import again.
-    let error = expect_sqlstate(import_as(&mut client, "import_uploaded('2018Floor1.csv')"), "22P04");
+    let error = expect_sqlstate(
+        import_as(&mut client, "import_uploaded('2018Floor1.csv')"),
+        "22P04",
+    );
     assert!(error.hint().is_some());
     // Once more changes nothing.
     send(&mut client, text.as_bytes())?;
@@ -76,12 +81,17 @@ fn sent_lines_end_as_the_file_would() -> Result<()> {
     // All in one transaction, as PostgREST and pools do.
     let db = extended("one_transaction")?;
     let mut client = db.connect()?;
-    let report = as_user(&mut client, "service_role", None, |tx: &mut Transaction<'_>| {
-        let mut copy = tx.copy_in(COPY)?;
-        copy.write_all(text.as_bytes()).expect("sent");
-        copy.finish()?;
-        import_as(tx, "import_uploaded('2018Floor1.csv')")
-    })?;
+    let report = as_user(
+        &mut client,
+        "service_role",
+        None,
+        |tx: &mut Transaction<'_>| {
+            let mut copy = tx.copy_in(COPY)?;
+            copy.write_all(text.as_bytes()).expect("sent");
+            copy.finish()?;
+            import_as(tx, "import_uploaded('2018Floor1.csv')")
+        },
+    )?;
     assert_eq!(report, want_report);
     let mut client = db.connect()?;
     assert_eq!(count(&mut client, "telemetry.import_lines")?, 0);
@@ -96,13 +106,21 @@ fn more_lines_than_are_fetched_at_once() -> Result<()> {
     service(&mut client)?;
     let mut text = String::from("Date,z1_Light(kW)\n");
     for second in 0..25_000 {
-        text += &format!("2018-07-01 {:02}:{:02}:{:02},{second}\n", second / 3600, second / 60 % 60, second % 60);
+        text += &format!(
+            "2018-07-01 {:02}:{:02}:{:02},{second}\n",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        );
     }
     send(&mut client, text.as_bytes())?;
     let report = import_as(&mut client, "import_uploaded('2018Floor1.csv', 4)")?.remove(0);
     assert_eq!((report.rows_read, report.inserted), (25_000, 25_000));
     assert_eq!(
-        rows(&mut client, "SELECT count(*), sum(reading_value), count(DISTINCT \"timestamp\"), min(floor_number) FROM telemetry.sensor_readings")?,
+        rows(
+            &mut client,
+            "SELECT count(*), sum(reading_value), count(DISTINCT \"timestamp\"), min(floor_number) FROM telemetry.sensor_readings"
+        )?,
         ["(25000,312487500.0000,25000,4)"]
     );
     Ok(())
@@ -116,7 +134,10 @@ fn the_options_are_those_of_the_path_version() -> Result<()> {
     let text = b"\xef\xbb\xbfwhen,Power\r\n1/2/18 00:00,1\r\n2/2/18 00:00,2\r\n";
     send(&mut client, text)?;
     let error = expect_sqlstate(import_as(&mut client, "import_uploaded('m.csv')"), "22P04");
-    assert!(error.detail().unwrap_or_default().contains("date order"), "{error:?}");
+    assert!(
+        error.detail().unwrap_or_default().contains("date order"),
+        "{error:?}"
+    );
     // The failed import took nothing away.
     assert_eq!(count(&mut client, "telemetry.import_lines")?, 3);
     let report = import_as(
@@ -126,7 +147,10 @@ fn the_options_are_those_of_the_path_version() -> Result<()> {
     assert_eq!(report[0].counts(), (1, 2, 2, 2, 0, 0, 0));
     assert_eq!(
         readings_in(&mut client, "Europe/Berlin")?,
-        ["(p.Power,\"2018-01-02 00:00:00\",1.0000,normal)", "(p.Power,\"2018-02-02 00:00:00\",2.0000,normal)"]
+        [
+            "(p.Power,\"2018-01-02 00:00:00\",1.0000,normal)",
+            "(p.Power,\"2018-02-02 00:00:00\",2.0000,normal)"
+        ]
     );
     Ok(())
 }
@@ -138,13 +162,22 @@ fn another_sessions_lines_are_neither_taken_nor_lost() -> Result<()> {
     service(&mut one)?;
     service(&mut two)?;
     send(&mut one, b"Date,z1_Light(kW)\n2018-07-01 00:00:00,1\n")?;
-    expect_sqlstate(import_as(&mut two, "import_uploaded('2018Floor2.csv')"), "22P04");
+    expect_sqlstate(
+        import_as(&mut two, "import_uploaded('2018Floor2.csv')"),
+        "22P04",
+    );
     send(&mut two, b"Date,z1_Plug(kW)\n2018-07-01 00:00:00,2\n")?;
     // Interleaved, too.
     send(&mut one, b"2018-07-01 00:01:00,3\n")?;
-    assert_eq!(import_as(&mut two, "import_uploaded('2018Floor2.csv')")?[0].inserted, 1);
+    assert_eq!(
+        import_as(&mut two, "import_uploaded('2018Floor2.csv')")?[0].inserted,
+        1
+    );
     assert_eq!(count(&mut one, "telemetry.import_lines")?, 3);
-    assert_eq!(import_as(&mut one, "import_uploaded('2018Floor1.csv')")?[0].inserted, 2);
+    assert_eq!(
+        import_as(&mut one, "import_uploaded('2018Floor1.csv')")?[0].inserted,
+        2
+    );
     assert_eq!(
         readings(&mut one)?,
         [
@@ -156,12 +189,21 @@ fn another_sessions_lines_are_neither_taken_nor_lost() -> Result<()> {
     // Nobody sends in another session's name, unless no policy applies to them at all.
     let name = db.role("sender")?;
     let mut admin = db.connect()?;
-    admin.batch_execute(&format!("GRANT service_role TO \"{name}\"; ALTER ROLE \"{name}\" INHERIT NOBYPASSRLS"))?;
+    admin.batch_execute(&format!(
+        "GRANT service_role TO \"{name}\"; ALTER ROLE \"{name}\" INHERIT NOBYPASSRLS"
+    ))?;
     send(&mut one, b"mine\n")?;
     let mut guest = db.connect_as(&name)?;
-    assert_eq!(count(&mut guest, "telemetry.import_lines")?, 0, "sees another session's lines");
+    assert_eq!(
+        count(&mut guest, "telemetry.import_lines")?,
+        0,
+        "sees another session's lines"
+    );
     expect_sqlstate(
-        guest.execute("INSERT INTO telemetry.import_lines (session, line) SELECT 'other', 'x'", &[]),
+        guest.execute(
+            "INSERT INTO telemetry.import_lines (session, line) SELECT 'other', 'x'",
+            &[],
+        ),
         "42501",
     );
     Ok(())
@@ -173,7 +215,9 @@ fn a_member_of_service_role_sends_by_insert() -> Result<()> {
     let db = extended("sender")?;
     let name = db.role("member")?;
     let mut admin = db.connect()?;
-    admin.batch_execute(&format!("GRANT service_role TO \"{name}\"; ALTER ROLE \"{name}\" INHERIT NOBYPASSRLS"))?;
+    admin.batch_execute(&format!(
+        "GRANT service_role TO \"{name}\"; ALTER ROLE \"{name}\" INHERIT NOBYPASSRLS"
+    ))?;
     let mut copying = db.connect_as(&name)?;
     expect_sqlstate(
         copying.copy_in(COPY).and_then(|copy| copy.finish()),
@@ -184,7 +228,10 @@ fn a_member_of_service_role_sends_by_insert() -> Result<()> {
         "INSERT INTO telemetry.import_lines (line) SELECT unnest(ARRAY['Date,z1_Light(kW)', '2018-07-01 00:00:00,1'])",
         &[],
     )?;
-    assert_eq!(import_as(&mut member, "import_uploaded('2018Floor1.csv')")?[0].inserted, 1);
+    assert_eq!(
+        import_as(&mut member, "import_uploaded('2018Floor1.csv')")?[0].inserted,
+        1
+    );
     assert_eq!(count(&mut admin, "telemetry.import_lines")?, 0);
     Ok(())
 }
@@ -199,6 +246,9 @@ fn lines_that_nobody_came_back_for_go_after_a_day() -> Result<()> {
     )?;
     send(&mut client, b"Date,z1_Light(kW)\n2018-07-01 00:00:00,1\n")?;
     import_as(&mut client, "import_uploaded('2018Floor1.csv')")?;
-    assert_eq!(rows(&mut client, "SELECT line FROM telemetry.import_lines")?, ["(young)"]);
+    assert_eq!(
+        rows(&mut client, "SELECT line FROM telemetry.import_lines")?,
+        ["(young)"]
+    );
     Ok(())
 }

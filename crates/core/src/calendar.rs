@@ -61,6 +61,9 @@ pub enum StepError {
     /// Months with days, or days with hours.
     #[error("the step must be whole months, whole days, or a time shorter than a day")]
     Mixed,
+    /// Longer than a century, or so many units that the arithmetic would overflow.
+    #[error("the step must not be longer than a century")]
+    TooLong,
     /// For instance seven hours: no two days would be cut alike.
     #[error("a step shorter than a day must divide the day evenly")]
     Uneven,
@@ -82,6 +85,8 @@ impl Step {
             (m, d, u) if m < 0 || d < 0 || u < 0 || (m == 0 && d == 0 && u == 0) => {
                 Err(StepError::NotPositive)
             }
+            (m, _, _) if m > 1_200 => Err(StepError::TooLong),
+            (_, d, _) if d > 36_525 => Err(StepError::TooLong),
             (m, 0, 0) => Ok(Self::Months(m)),
             (0, d, 0) => Ok(Self::Days(d)),
             (0, 0, u) if u > DAY || DAY % u != 0 => Err(StepError::Uneven),

@@ -1,16 +1,21 @@
 //! The SQL functions of partition management.
 
 use super::leaf;
-use super::set::{Parent, Set};
+use super::set::{KeyType, Leaf, Parent, Set};
 use crate::engine::rollups;
+use crate::engine::rollups::definition::Rollup;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::relation::{self, Relation};
 use crate::postgres::subtransaction::{self, Failure};
 use crate::postgres::{role, spi, time};
+use gemba_core::calendar::Step;
 use pgrx::PgRelation;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+
+/// More would hardly be meant, and would take hours to make.
+const MOST_AHEAD: i32 = 10_000;
 
 /// One thing that a call did, or could not do.
 struct Action {
@@ -28,7 +33,7 @@ fn rows(actions: Vec<Action>) -> impl Iterator<Item = ActionRow> {
         .map(|a| (a.parent, a.partition, a.action.to_owned(), a.detail))
 }
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn manage_partitions(
     parent: PgRelation,
@@ -53,10 +58,10 @@ fn manage_partitions(
     let parent = Parent::open(relation::oid(parent))?;
     role::require_owner(&parent.relation)?;
     time::step(&step)?;
-    if premake < 0 {
-        return Err(Error::invalid("premake must not be negative")
+    if !(0..=MOST_AHEAD).contains(&premake) {
+        return Err(Error::invalid("premake is out of its range")
             .detail(format!("premake {premake}"))
-            .hint("give the number of partitions to make ahead, 0 for only the present one")
+            .hint(format!("give the number of partitions to make ahead, from 0 (only the present one) to {MOST_AHEAD}"))
             .into());
     }
     if !["drop", "detach", "archive"].contains(&on_expire) {
@@ -73,11 +78,17 @@ fn manage_partitions(
             .hint("give the age after which a partition is retired, or NULL to keep all")
             .into());
     }
-    time::ServerZone::named(time_zone)?;
     for column in unique_on.iter().flatten() {
         parent.relation.column(column)?;
     }
-    spi::write(
+    time::ServerZone::named(time_zone)?;
+    check_key(&parent, time::step(&step)?)?;
+    if retain.is_some() {
+        refuse_wide_rollups(&parent, time::step(&step)?)?;
+    }
+    let oid = parent.relation.oid;
+    let actions = role::as_extension(|| {
+        spi::write(
         "INSERT INTO gemba.partition_sets (parent, step, premake, retain, on_expire, time_zone, unique_on)
          VALUES ($1, $2, $3, $4, $5, $6, $7::name[])
          ON CONFLICT (parent) DO UPDATE SET step = excluded.step, premake = excluded.premake,
@@ -92,24 +103,46 @@ fn manage_partitions(
             time_zone.into(),
             unique_on.into(),
         ],
-    )?;
-    Ok(TableIterator::new(rows(make_ahead(&Set::of(
-        parent.relation.oid,
-    )?)?)))
+        )?;
+        make_ahead(&Set::of(oid)?)
+    })?;
+    Ok(TableIterator::new(rows(actions)))
 }
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+fn check_key(parent: &Parent, step: Step) -> Result<()> {
+    if parent.key == KeyType::Date && matches!(step, Step::Fixed(_)) {
+        return Err(Error::invalid("a date cannot be cut into parts of a day")
+            .detail(format!("table {}", parent.relation.sql()))
+            .hint("use a step of whole days, or a key of type timestamptz"));
+    }
+    Ok(())
+}
+
+/// A rollup of buckets wider than a partition would lose part of a bucket with each partition that is
+/// retired.
+fn refuse_wide_rollups(parent: &Parent, step: Step) -> Result<()> {
+    for id in role::as_extension(|| rollups::capture::rollups_on(parent.relation.oid))? {
+        let rollup = role::as_extension(|| Rollup::by_id(id))?;
+        rollups::definition::refuse_wider_than(&rollup.table.sql(), rollup.step, step)?;
+    }
+    Ok(())
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn unmanage_partitions(parent: PgRelation) -> Result<bool, ErrorReport> {
     let relation = Relation::open(relation::oid(parent))?;
     role::require_owner(&relation)?;
-    Ok(spi::write(
-        "DELETE FROM gemba.partition_sets WHERE parent = $1",
-        &[relation.oid.into()],
-    )? > 0)
+    let removed = role::as_extension(|| {
+        spi::write(
+            "DELETE FROM gemba.partition_sets WHERE parent = $1",
+            &[relation.oid.into()],
+        )
+    })?;
+    Ok(removed > 0)
 }
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn ensure_partitions(
     parent: PgRelation,
@@ -127,8 +160,9 @@ fn ensure_partitions(
     >,
     ErrorReport,
 > {
-    let set = Set::of(relation::oid(parent))?;
-    role::require_owner(&set.parent.relation)?;
+    let parent = relation::oid(parent);
+    role::require_owner(&Relation::open(parent)?)?;
+    let set = role::as_extension(|| Set::of(parent))?;
     let (from, to) = (time::micros(from_ts), time::micros(to_ts));
     if from == i64::MIN || to == i64::MAX {
         return Err(Error::invalid("the range must be finite")
@@ -146,7 +180,9 @@ fn ensure_partitions(
             .hint("the range is half-open: to_ts is the first instant that is not needed")
             .into());
     }
-    Ok(TableIterator::new(rows(ensure(&set, from, to)?)))
+    Ok(TableIterator::new(rows(role::as_extension(|| {
+        ensure(&set, from, to)
+    })?)))
 }
 
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
@@ -170,8 +206,28 @@ fn maintain_partitions() -> Result<
     for set in &sets {
         attempt(*set, &mut actions, make_ahead);
     }
+    // What the rollups have not read yet would be lost with the rows. All of that, which may take a
+    // while, before the first strong lock is taken, which everybody would wait for.
+    let mut ready = Vec::new();
     for set in &sets {
-        attempt(*set, &mut actions, retire_expired);
+        let before = actions.len();
+        attempt(*set, &mut actions, |set| {
+            if !expired(set)?.is_empty() {
+                refuse_old_snapshot()?;
+                rollups::refresh::refresh_source(set.parent.relation.oid)?;
+            }
+            Ok(Vec::new())
+        });
+        if actions.len() == before {
+            ready.push(*set);
+        }
+    }
+    for set in ready {
+        // Patience is for the first lock only: whoever waits while holding one makes others wait.
+        let holding = actions
+            .iter()
+            .any(|action| RETIRED.contains(&action.action));
+        attempt(set, &mut actions, |set| retire_expired(set, holding));
     }
     Ok(TableIterator::new(rows(actions)))
 }
@@ -214,7 +270,7 @@ fn failed(parent: pg_sys::Oid, partition: Option<String>, failure: &Failure) -> 
 }
 
 fn make_ahead(set: &Set) -> Result<Vec<Action>> {
-    let now = now()?;
+    let now = set.on_grid(now()?);
     let mut until = set.next(now);
     for _ in 0..set.premake {
         until = set.next(until);
@@ -286,7 +342,29 @@ fn refuse_too_many(set: &Set, partitions: usize) -> Result<()> {
     )))
 }
 
-fn retire_expired(set: &Set) -> Result<Vec<Action>> {
+/// What a retirement is called in the result.
+const RETIRED: [&str; 3] = ["dropped", "detached", "archived"];
+
+/// In a transaction with one snapshot for all statements, the last refresh before a partition goes could
+/// not see what was committed since.
+fn refuse_old_snapshot() -> Result<()> {
+    let level = spi::read_one::<String>(
+        "SELECT pg_catalog.current_setting('transaction_isolation')",
+        &[],
+    )?;
+    match level.as_deref() {
+        Some("repeatable read" | "serializable") => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            "partitions cannot be maintained in a transaction of this isolation level",
+        )
+        .detail(format!("isolation level {}", level.unwrap_or_default()))
+        .hint("call it in READ COMMITTED")),
+        _ => Ok(()),
+    }
+}
+
+/// The partitions that ended longer ago than the set retains.
+fn expired(set: &Set) -> Result<Vec<Leaf>> {
     let Some(retain) = set.retain else {
         return Ok(Vec::new());
     };
@@ -294,31 +372,42 @@ fn retire_expired(set: &Set) -> Result<Vec<Action>> {
         "SELECT (pg_catalog.now() AT TIME ZONE $1 - $2) AT TIME ZONE $1",
         &[set.zone.name().into(), retain.into()],
     )?
-    .map_or(i64::MIN, time::micros);
-    let expired: Vec<_> = set
-        .parent
-        .leaves(set.zone.name())?
+    .map_or(i64::MIN, |at| set.on_grid(time::micros(at)));
+    Ok(set
+        .leaves()?
         .into_iter()
         .filter(|leaf| leaf.to <= horizon)
-        .collect();
-    if expired.is_empty() {
-        return Ok(Vec::new());
-    }
-    // What the rollups have not read yet would be lost with the rows.
-    rollups::refresh::refresh_source(set.parent.relation.oid)?;
-    let mut actions = Vec::with_capacity(expired.len());
-    for old in &expired {
-        let name = Relation::open(old.oid)?.sql();
-        let outcome = subtransaction::run(|| leaf::retire(set, old).or_raise());
-        actions.push(match outcome {
-            Ok(action) => Action {
-                parent: set.parent.relation.sql(),
-                partition: Some(name),
-                action,
-                detail: None,
-            },
-            Err(failure) => failed(set.parent.relation.oid, Some(name), &failure),
-        });
+        .collect())
+}
+
+fn retire_expired(set: &Set, holding: bool) -> Result<Vec<Action>> {
+    let mut holding = holding;
+    let mut actions = Vec::new();
+    for old in &expired(set)? {
+        let Some(relation) = Relation::find(old.oid)? else {
+            continue; // another maintainer was faster
+        };
+        let name = relation.sql();
+        let outcome = subtransaction::run(|| leaf::retire(set, old, holding).or_raise());
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(action)) => {
+                holding = true;
+                actions.push(Action {
+                    parent: set.parent.relation.sql(),
+                    partition: Some(name),
+                    action,
+                    detail: None,
+                });
+            }
+            Err(failure) => {
+                actions.push(failed(set.parent.relation.oid, Some(name), &failure));
+                if failure.lock_not_available {
+                    // Its other partitions hang on the same lock.
+                    break;
+                }
+            }
+        }
     }
     Ok(actions)
 }

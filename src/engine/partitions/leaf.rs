@@ -22,9 +22,25 @@ pub fn lock_for_attach(set: &Set) -> Result<()> {
         relation.oid,
         pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
     ) {
-        return Ok(());
+        return lock_referenced(relation);
     }
     Err(busy(relation))
+}
+
+/// An attach copies the parent's foreign keys, for which the referenced tables are locked against writers;
+/// that must not wait in line either.
+fn lock_referenced(parent: &Relation) -> Result<()> {
+    let referenced = spi::read_all(
+        "SELECT DISTINCT confrelid FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype = 'f' ORDER BY 1",
+        &[parent.oid.into()],
+        |row| Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid)),
+    )?;
+    for table in referenced {
+        if !lock::try_table(table, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
+            return Err(busy(&Relation::open(table)?));
+        }
+    }
+    Ok(())
 }
 
 fn busy(relation: &Relation) -> Error {
@@ -132,7 +148,7 @@ fn revoke_default_grants(leaf: &Relation) -> Result<()> {
 /// `<parent>_p20180701`: sorts by time. Names that are cut, or taken, get a suffix.
 fn free_name(set: &Set, from: i64) -> Result<String> {
     let parent = &set.parent.relation;
-    let label = calendar::label(set.step, from, &set.zone);
+    let label = calendar::label(set.step, from, &set.grid);
     for attempt in 0..100 {
         let suffix = match attempt {
             0 => format!("_p{label}"),
@@ -169,18 +185,30 @@ fn shorten(name: &str, bytes: usize) -> &str {
     &name[..end]
 }
 
-/// Retires a partition as the set says; returns the action taken.
+/// Retires a partition as the set says; returns the action taken, or nothing when it was retired already.
 ///
 /// # Errors
 /// `55P03` when the locks are not to be had within `gemba.lock_patience`.
-pub fn retire(set: &Set, leaf: &Leaf) -> Result<&'static str> {
+///
+/// `holding`: this transaction holds such a lock already, so others wait for it and it must not wait.
+pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static str>> {
     let parent = &set.parent.relation;
     let exclusive = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
     // A plain DETACH: the concurrent form cannot run in a function. The locks are held for the blink
     // of an eye that the catalog change takes.
-    if !(lock::try_table(parent.oid, exclusive) && lock::try_table(leaf.oid, exclusive)) {
+    let granted = if holding {
+        lock::try_table_once(parent.oid, exclusive) && lock::try_table_once(leaf.oid, exclusive)
+    } else {
+        lock::try_table(parent.oid, exclusive) && lock::try_table_once(leaf.oid, exclusive)
+    };
+    if !granted {
         return Err(busy(parent));
     }
+    if !set.leaves()?.iter().any(|other| other.oid == leaf.oid) {
+        return Ok(None);
+    }
+    // Whoever was still writing when the rollups were refreshed has committed by now.
+    rollups::refresh::refresh_source(parent.oid)?;
     let relation = Relation::open(leaf.oid)?;
     role::as_owner(parent.owner, || -> Result<()> {
         if set.on_expire == "drop" {
@@ -198,17 +226,44 @@ pub fn retire(set: &Set, leaf: &Leaf) -> Result<&'static str> {
         Ok(())
     })?;
     match set.on_expire.as_str() {
-        "drop" => return Ok("dropped"),
+        "drop" => return Ok(Some("dropped")),
         "archive" => {
             rollups::capture::unwatch_truncate(&relation)?;
             // With the extension's rights: the archive belongs to it, and takes no objects from others.
+            let relation = make_name_free_in_archive(&relation)?;
             spi::write(
                 &format!("ALTER TABLE {} SET SCHEMA gemba_archive", relation.sql()),
                 &[],
             )?;
-            return Ok("archived");
+            return Ok(Some("archived"));
         }
         _ => rollups::capture::unwatch_truncate(&relation)?,
     }
-    Ok("detached")
+    Ok(Some("detached"))
+}
+
+/// Two tables of one name in different schemas have partitions of one name too.
+fn make_name_free_in_archive(leaf: &Relation) -> Result<Relation> {
+    let taken = |name: &str| {
+        spi::read_one::<bool>(
+            "SELECT true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = 'gemba_archive' AND c.relname = $1",
+            &[name.into()],
+        )
+        .map(|found| found.is_some())
+    };
+    let mut name = leaf.name.clone();
+    let mut number = 0;
+    while taken(&name)? {
+        number += 1;
+        let suffix = format!("_{number}");
+        name = format!("{}{suffix}", shorten(&leaf.name, NAME_BYTES - suffix.len()));
+    }
+    if number > 0 {
+        spi::write(
+            &format!("ALTER TABLE {} RENAME TO {}", leaf.sql(), spi::ident(&name)),
+            &[],
+        )?;
+    }
+    Relation::open(leaf.oid)
 }

@@ -11,8 +11,9 @@ use pgrx::prelude::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
     Instant,
-    /// `timestamp` or `date`: local times without a zone.
+    /// `timestamp`: local times without a zone.
     Local,
+    Date,
 }
 
 /// A table with one time column as its range key.
@@ -28,6 +29,9 @@ pub struct Set {
     pub parent: Parent,
     pub step: Step,
     pub zone: time::ServerZone,
+    /// The zone on whose calendar boundaries are: `zone`, or for a key without a zone none, and then all
+    /// times of this set are local times.
+    pub grid: time::ServerZone,
     pub premake: i32,
     pub retain: Option<Interval>,
     pub on_expire: String,
@@ -57,7 +61,8 @@ impl Parent {
         )?;
         let key = match key.as_deref() {
             Some("timestamp with time zone") => KeyType::Instant,
-            Some("timestamp without time zone" | "date") => KeyType::Local,
+            Some("timestamp without time zone") => KeyType::Local,
+            Some("date") => KeyType::Date,
             _ => {
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
@@ -127,10 +132,17 @@ impl Set {
         let Some((Some(step), premake, retain, on_expire, zone, unique_on)) = row else {
             return Ok(None);
         };
+        let parent = Parent::open(parent)?;
+        let zone = time::ServerZone::trusted(&zone);
+        let grid = match parent.key {
+            KeyType::Instant => zone.clone(),
+            KeyType::Local | KeyType::Date => time::ServerZone::trusted("UTC"),
+        };
         Ok(Some(Self {
-            parent: Parent::open(parent)?,
+            parent,
             step: time::step(&step)?,
-            zone: time::ServerZone::trusted(&zone),
+            zone,
+            grid,
             premake,
             retain,
             on_expire,
@@ -148,32 +160,40 @@ impl Set {
         )
     }
 
-    /// Start of the step that an instant lies in. A key without a zone is cut on its own calendar.
-    pub fn floor(&self, instant: i64) -> i64 {
+    /// An instant as this set counts time.
+    pub fn on_grid(&self, instant: i64) -> i64 {
         match self.parent.key {
-            KeyType::Instant => self.step.floor(instant, &self.zone),
-            KeyType::Local => self
-                .zone
-                .instant(self.step.floor_local(self.zone.local(instant))),
+            KeyType::Instant => instant,
+            KeyType::Local | KeyType::Date => self.zone.local(instant),
         }
     }
 
-    pub fn next(&self, instant: i64) -> i64 {
-        self.step.next(instant, &self.zone)
+    /// The partitions, in order of time.
+    pub fn leaves(&self) -> Result<Vec<Leaf>> {
+        self.parent.leaves(self.grid.name())
+    }
+
+    /// Start of the step that a time lies in.
+    pub fn floor(&self, at: i64) -> i64 {
+        self.step.floor(at, &self.grid)
+    }
+
+    pub fn next(&self, at: i64) -> i64 {
+        self.step.next(at, &self.grid)
     }
 
     /// A bound as a literal of the key's type.
-    pub fn bound(&self, instant: i64) -> String {
+    pub fn bound(&self, at: i64) -> String {
         spi::literal(&match self.parent.key {
-            KeyType::Instant => time::instant_text(instant),
-            KeyType::Local => time::local_text(self.zone.local(instant)),
+            KeyType::Instant => time::instant_text(at),
+            KeyType::Local | KeyType::Date => time::local_text(at),
         })
     }
 
     /// The steps that touch `[from, to)` and are not yet covered by a partition, each cut to the gap
     /// that it fills.
     pub fn gaps(&self, from: i64, to: i64) -> Result<Vec<(i64, i64)>> {
-        let leaves = self.parent.leaves(self.zone.name())?;
+        let leaves = self.leaves()?;
         let mut gaps = Vec::new();
         let mut next_leaf = leaves.iter().peekable();
         let mut start = self.floor(from);

@@ -3,17 +3,19 @@
 use super::capture;
 use super::definition::{self, Measure, Rollup};
 use super::refresh::{self, Outcome};
+use crate::engine::partitions::set::Set;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::relation::{self, Relation};
 use crate::postgres::spi::{ident, literal};
 use crate::postgres::{role, spi, subtransaction, time};
+use gemba_core::calendar::Step;
 use pgrx::JsonB;
 use pgrx::PgRelation;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn create_rollup(
     rollup: &str,
@@ -35,8 +37,6 @@ fn create_rollup(
         .hint("name an ordinary or partitioned table, or the table of another rollup")
         .into());
     }
-    time::step(&bucket)?;
-    time::ServerZone::named(time_zone)?;
     let column = source.column(time_column)?;
     if column.type_name != "timestamp with time zone" {
         return Err(Error::new(
@@ -61,19 +61,94 @@ fn create_rollup(
         .as_ref()
         .map(definition::parse_measures)
         .transpose()?;
-    let source_rollup = Rollup::id_of(source.oid)?;
-    let measures = match source_rollup {
-        Some(id) => definition::inherit_measures(given, &Rollup::by_id(id)?)?,
-        None => given_measures(given, &source)?,
-    };
+    if let Some(name) = given
+        .iter()
+        .flatten()
+        .map(|measure| &measure.name)
+        .find(|name| group_by.contains(name))
+    {
+        return Err(Error::invalid("a measure has the name of a group column")
+            .detail(format!("measure {name:?}"))
+            .hint("give the measure another name")
+            .into());
+    }
     let (schema, name) = target(rollup)?;
+    let step = time::step(&bucket)?;
+    let zone = time::ServerZone::named(time_zone)?;
+    // The caller is known now; the catalog is the extension's.
+    Ok(role::as_extension(|| {
+        let source_rollup = Rollup::id_of(source.oid)?;
+        let measures = match source_rollup {
+            Some(id) => {
+                let parent = Rollup::by_id(id)?;
+                definition::refuse_unless_nested(rollup, step, &zone, &parent)?;
+                definition::inherit_measures(given, &parent)?
+            }
+            None => {
+                check_source(&source, time_column, rollup, step)?;
+                given_measures(given, &source)?
+            }
+        };
+        create(
+            Rollup {
+                id: 0,
+                table: source.clone(),
+                source,
+                source_rollup,
+                time_column: time_column.to_owned(),
+                bucket,
+                step,
+                zone,
+                group_by,
+                measures,
+            },
+            &schema,
+            &name,
+        )
+    })?)
+}
+
+/// Whether all changes of the table can be noticed: also those that come with partitions.
+fn check_source(source: &Relation, time_column: &str, rollup: &str, step: Step) -> Result<()> {
+    let wrong = |what: &str| {
+        Error::new(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, "a rollup cannot follow this table")
+            .detail(format!("{}: {what}", source.sql()))
+            .hint("use an ordinary table, or one partitioned by range on the time column itself, in one level")
+    };
+    let strange = spi::read_one::<String>(
+        "SELECT CASE
+           WHEN c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
+             THEN 'it has children by inheritance'
+           WHEN c.relkind = 'p' AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_partitioned_table p
+                  JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+                 WHERE p.partrelid = c.oid AND p.partstrat = 'r' AND p.partnatts = 1 AND a.attname = $2::name)
+             THEN 'it is not partitioned by range on its time column'
+           WHEN c.relkind = 'p' AND EXISTS (
+                SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class l ON l.oid = i.inhrelid
+                 WHERE i.inhparent = c.oid AND l.relkind = 'p')
+             THEN 'its partitions are partitioned again' END
+         FROM pg_catalog.pg_class c WHERE c.oid = $1",
+        &[source.oid.into(), time_column.into()],
+    )?;
+    if let Some(what) = strange {
+        return Err(wrong(&what));
+    }
+    match Set::find(source.oid)? {
+        Some(set) if set.retain.is_some() => definition::refuse_wider_than(rollup, step, set.step),
+        _ => Ok(()),
+    }
+}
+
+fn create(mut definition: Rollup, schema: &str, name: &str) -> Result<i32> {
+    let source = definition.source.clone();
 
     // Writers that began before the triggers were there would go unnoticed: wait for them, in the
     // partitions too, before the first build looks.
     let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", source.sql());
     role::as_owner(source.owner, || spi::write(&lock, &[]))?;
 
-    let table_sql = spi::qualified(&schema, &name);
+    let table_sql = spi::qualified(schema, name);
     let id = spi::write_returning(
         "SELECT pg_catalog.nextval('gemba.rollup_definitions_id_seq')::int",
         &[],
@@ -82,19 +157,7 @@ fn create_rollup(
     .into_iter()
     .next()
     .unwrap_or_default();
-    let step = time::step(&bucket)?;
-    let mut definition = Rollup {
-        id,
-        table: source.clone(),
-        source: source.clone(),
-        source_rollup,
-        time_column: time_column.to_owned(),
-        bucket,
-        step,
-        zone: time::ServerZone::trusted(time_zone),
-        group_by,
-        measures,
-    };
+    definition.id = id;
     role::as_owner(source.owner, || create_table(&definition, &table_sql))?;
     let oid = spi::read_one::<pg_sys::Oid>(
         "SELECT $1::pg_catalog.regclass::oid",
@@ -109,16 +172,16 @@ fn create_rollup(
             id.into(),
             oid.into(),
             source.oid.into(),
-            source_rollup.into(),
-            time_column.into(),
-            bucket.into(),
+            definition.source_rollup.into(),
+            definition.time_column.as_str().into(),
+            definition.bucket.into(),
             definition.group_by.clone().into(),
             JsonB(serde_json::to_value(&definition.measures).unwrap_or_default()).into(),
-            time_zone.into(),
+            definition.zone.name().into(),
         ],
     )?;
     capture_from_now_on(&definition)?;
-    let view = live_view(&definition, &schema, &name)?;
+    let view = live_view(&definition, schema, name)?;
     role::as_owner(source.owner, || spi::write(&view, &[]))?;
     Ok(id)
 }
@@ -262,11 +325,15 @@ fn live_name(table: &str) -> String {
     format!("{table}_live")
 }
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn drop_rollup(rollup: &str) -> Result<(), ErrorReport> {
-    let rollup = Rollup::named(rollup)?;
+    let rollup = role::as_extension(|| Rollup::named(rollup))?;
     role::require_owner(&rollup.table)?;
+    Ok(role::as_extension(|| drop(&rollup))?)
+}
+
+fn drop(rollup: &Rollup) -> Result<()> {
     if let Some(child) = spi::read_one::<String>(
         "SELECT rollup::text FROM gemba.rollup_definitions WHERE source_rollup = $1 LIMIT 1",
         &[rollup.id.into()],
@@ -276,15 +343,10 @@ fn drop_rollup(rollup: &str) -> Result<(), ErrorReport> {
             "another rollup is built from this one",
         )
         .detail(format!("{child} reads {}", rollup.table.sql()))
-        .hint(format!("call gemba.drop_rollup('{child}') first"))
-        .into());
+        .hint(format!("call gemba.drop_rollup('{child}') first")));
     }
-    capture::unwatch(&rollup)?;
-    spi::write(
-        "DELETE FROM gemba.rollup_changes WHERE rollup_id = $1",
-        &[rollup.id.into()],
-    )?;
-    for table in ["rollup_leaves", "rollup_expired"] {
+    capture::unwatch(rollup)?;
+    for table in ["rollup_changes", "rollup_leaves", "rollup_expired"] {
         spi::write(
             &format!("DELETE FROM gemba.{table} WHERE rollup_id = $1"),
             &[rollup.id.into()],
@@ -295,9 +357,33 @@ fn drop_rollup(rollup: &str) -> Result<(), ErrorReport> {
         &[rollup.id.into()],
     )?;
     let view = spi::qualified(&rollup.table.schema, &live_name(&rollup.table.name));
-    spi::write(&format!("DROP VIEW IF EXISTS {view}"), &[])?;
-    spi::write(&format!("DROP TABLE {}", rollup.table.sql()), &[])?;
+    // As its owner: a view of this name may be somebody else's by now.
+    role::as_owner(rollup.table.owner, || {
+        spi::write(&format!("DROP VIEW IF EXISTS {view}"), &[])?;
+        spi::write(&format!("DROP TABLE {}", rollup.table.sql()), &[])
+    })?;
     Ok(())
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn unfreeze_rollup(
+    rollup: &str,
+    from_ts: TimestampWithTimeZone,
+    to_ts: TimestampWithTimeZone,
+) -> Result<i64, ErrorReport> {
+    let rollup = role::as_extension(|| Rollup::named(rollup))?;
+    role::require_owner(&rollup.table)?;
+    let (from, to) = (time::micros(from_ts), time::micros(to_ts));
+    Ok(role::as_extension(|| {
+        let freed = spi::write(
+            "DELETE FROM gemba.rollup_expired
+              WHERE rollup_id = $1 AND from_time < $3 AND to_time > $2",
+            &[rollup.id.into(), from_ts.into(), to_ts.into()],
+        )?;
+        capture::note_rollup(&rollup, from, to)?;
+        Ok(freed as i64)
+    })?)
 }
 
 type OutcomeRow = (String, i64, i64, i64, i64, f64, Option<String>);

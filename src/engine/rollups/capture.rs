@@ -95,6 +95,16 @@ pub fn watch(rollup: &Rollup) -> Result<()> {
         ),
         &[],
     )?;
+    // Also for rows that replication applies. (Partitions follow.)
+    for name in [trigger_name(id), insert_trigger_name(id)] {
+        spi::write(
+            &format!(
+                "ALTER TABLE {source} ENABLE ALWAYS TRIGGER {}",
+                ident(&name)
+            ),
+            &[],
+        )?;
+    }
     create_truncate_trigger(rollup.id, &rollup.source)?;
     for leaf in super::super::partitions::set::leaves(rollup.source.oid, rollup.zone.name())? {
         create_truncate_trigger(rollup.id, &Relation::open(leaf.oid)?)?;
@@ -102,8 +112,9 @@ pub fn watch(rollup: &Rollup) -> Result<()> {
     Ok(())
 }
 
-/// Takes the triggers away.
+/// Takes the triggers away, and what this transaction remembers.
 pub fn unwatch(rollup: &Rollup) -> Result<()> {
+    MEMORY.with_borrow_mut(|memory| memory.changed.remove(&rollup.id));
     let source = rollup.source.sql();
     for name in [trigger_name(rollup.id), insert_trigger_name(rollup.id)] {
         spi::write(
@@ -156,13 +167,29 @@ pub fn unwatch_truncate(leaf: &Relation) -> Result<()> {
 }
 
 fn create_truncate_trigger(rollup: i32, table: &Relation) -> Result<()> {
+    // Making it takes a lock that writers hold; so not again.
+    let there = spi::read_one::<bool>(
+        "SELECT true FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2::name",
+        &[table.oid.into(), truncate_trigger_name(rollup).into()],
+    )?;
+    if there.is_some() {
+        return Ok(());
+    }
     spi::write(
         &format!(
-            "CREATE OR REPLACE TRIGGER {} AFTER TRUNCATE ON {} \
+            "CREATE TRIGGER {} AFTER TRUNCATE ON {} \
              FOR EACH STATEMENT EXECUTE FUNCTION gemba_internal.capture_truncate({})",
             ident(&truncate_trigger_name(rollup)),
             table.sql(),
             literal(&rollup.to_string())
+        ),
+        &[],
+    )?;
+    spi::write(
+        &format!(
+            "ALTER TABLE {} ENABLE ALWAYS TRIGGER {}",
+            table.sql(),
+            ident(&truncate_trigger_name(rollup))
         ),
         &[],
     )?;

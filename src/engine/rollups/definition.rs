@@ -178,7 +178,7 @@ impl Rollup {
             .collect();
         format!(
             "SELECT {bucket} AS bucket{grouping}{states} FROM {source} AS source \
-             WHERE {time} >= {from} AND {time} < {to} GROUP BY 1{group}",
+             WHERE {time} >= {from} AND {time} < {to} AND {time} > '-infinity' GROUP BY 1{group}",
             bucket = bucket_expression(
                 self.step,
                 &time::interval_text(&self.bucket),
@@ -205,7 +205,8 @@ impl Rollup {
                 let part = |part| ident(&part_column(&self.measures, measure, part));
                 let expression = match measure.function {
                     Function::Avg => {
-                        format!("{} / NULLIF({}, 0)", part(Part::Sum), part(Part::Count))
+                        // numeric, or the average of integers would be one.
+                        format!("{} / NULLIF({}, 0)::numeric", part(Part::Sum), part(Part::Count))
                     }
                     Function::Stddev => {
                         let (n, sum, squares) =
@@ -224,11 +225,16 @@ impl Rollup {
 }
 
 /// The start of the bucket that a time lies in, as SQL; the same grid as `gemba_core::calendar`.
-pub fn bucket_expression(step: Step, width: &str, zone: &str, time: &str) -> String {
-    let (width, zone) = (literal(width), literal(zone));
+pub fn bucket_expression(step: Step, width: &str, zone_name: &str, time: &str) -> String {
+    let (width, zone) = (literal(width), literal(zone_name));
     match step {
         Step::Fixed(_) => {
             format!("date_bin({width}::interval, {time}, '2000-01-01 00:00+00'::timestamptz)")
+        }
+        // Where the clocks are changed around midnight, the server's own functions and a calendar that
+        // tiles the line of time do not agree. Without such changes they do, and are faster.
+        Step::Days(_) | Step::Months(_) if !time::ServerZone::trusted(zone_name).is_utc() => {
+            format!("gemba.bucket_start({width}::interval, {time}, {zone})")
         }
         Step::Days(1) => format!("date_trunc('day', {time}, {zone})"),
         Step::Days(days) => format!(
@@ -248,6 +254,45 @@ pub fn bucket_expression(step: Step, width: &str, zone: &str, time: &str) -> Str
             )
         }
     }
+}
+
+/// Refuses a rollup whose buckets are wider than the partitions of a table that retires them.
+pub fn refuse_wider_than(rollup: &str, bucket: Step, partition: Step) -> Result<()> {
+    if bucket.approximate_micros() <= partition.approximate_micros() {
+        return Ok(());
+    }
+    Err(
+        Error::invalid("the buckets would be wider than the partitions that are retired")
+            .detail(format!("rollup {rollup}"))
+            .hint("make a rollup with narrower buckets of the table, and this one from that"),
+    )
+}
+
+/// Refuses a rollup of a rollup whose buckets are not made of whole buckets of its source.
+pub fn refuse_unless_nested(
+    rollup: &str,
+    step: Step,
+    zone: &time::ServerZone,
+    source: &Rollup,
+) -> Result<()> {
+    // Ten years of boundaries, with every change of the clocks in them.
+    const FROM: i64 = 536_500_800_000_000;
+    const TO: i64 = FROM + 3_653 * gemba_core::calendar::DAY;
+    let mut at = step.floor(FROM, zone);
+    let mut nested = step.approximate_micros() >= source.step.approximate_micros();
+    // Fine steps repeat themselves: a month of boundaries on either side of the year says enough.
+    let mut tries = 0;
+    while nested && at < TO && tries < 20_000 {
+        nested = source.step.floor(at, &source.zone) == at;
+        at = step.next(at, zone);
+        tries += 1;
+    }
+    if nested {
+        return Ok(());
+    }
+    Err(Error::invalid("the buckets are not made of whole buckets of the source")
+        .detail(format!("rollup {rollup}, source {}", source.table.sql()))
+        .hint("choose a wider bucket or a time zone whose days begin with a bucket of the source, or read the table itself"))
 }
 
 /// Reads measures, either as a list of `{"name", "function", "column"}` or as an object
@@ -284,6 +329,9 @@ pub fn parse_measures(json: &JsonB) -> Result<Vec<Measure>> {
         if measure.column.is_none() && measure.function != Function::Count {
             return Err(invalid(format!("measure {text}: it needs a column")));
         }
+        if measure.name.is_empty() || measure.name == "bucket" {
+            return Err(invalid(format!("measure {text}: it needs another name")));
+        }
         if measures.iter().any(|other| other.name == measure.name) {
             return Err(invalid(format!(
                 "two measures are named {:?}",
@@ -294,6 +342,27 @@ pub fn parse_measures(json: &JsonB) -> Result<Vec<Measure>> {
     }
     if measures.is_empty() {
         return Err(invalid("there is no measure".into()));
+    }
+    for measure in &measures {
+        for &part in parts(measure.function) {
+            let column = part_column(&measures, measure, part);
+            let owner = measures.iter().find(|other| other.name == column);
+            let shared = |other: &Measure| {
+                let function = match part {
+                    Part::Value => measure.function,
+                    Part::Sum if measure.function == Function::Avg => Function::Sum,
+                    Part::Count => Function::Count,
+                    _ => return false,
+                };
+                other.function == function && other.column == measure.column
+            };
+            if owner.is_some_and(|other| !shared(other)) {
+                return Err(invalid(format!(
+                    "measure {:?} needs a column {column:?}, which is the name of another measure",
+                    measure.name
+                )));
+            }
+        }
     }
     Ok(measures)
 }

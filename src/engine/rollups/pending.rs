@@ -2,8 +2,8 @@
 
 use super::capture;
 use super::definition::Rollup;
-use crate::error::Result;
-use crate::postgres::{spi, time};
+use crate::error::{Error, Result};
+use crate::postgres::{role, spi, time};
 use gemba_core::ranges::RangeSet;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -58,7 +58,7 @@ pub fn expired(rollup: &Rollup) -> Result<RangeSet> {
 }
 
 /// Ranges of partitions that the last refresh saw and that are no longer partitions of the source.
-pub fn vanished_leaves(rollup: &Rollup) -> Result<Vec<(i64, i64)>> {
+fn vanished_leaves(rollup: &Rollup) -> Result<Vec<(i64, i64)>> {
     spi::read_all(
         "SELECT l.from_time, l.to_time FROM gemba.rollup_leaves l
           WHERE l.rollup_id = $1
@@ -101,8 +101,7 @@ pub fn pending(rollup: &Rollup) -> Result<RangeSet> {
     schema = "gemba",
     name = "pending_buckets",
     stable,
-    parallel_restricted,
-    security_definer
+    parallel_restricted
 )]
 #[search_path(pg_catalog, pg_temp)]
 fn pending_buckets_sql(
@@ -117,7 +116,16 @@ fn pending_buckets_sql(
     >,
     ErrorReport,
 > {
-    let ranges: Vec<_> = pending(&Rollup::by_id(rollup_id)?)?.iter().collect();
+    let rollup = role::as_extension(|| Rollup::by_id(rollup_id))?;
+    if !role::may_select(rollup.table.oid) {
+        return Err(Error::denied("the rollup may not be read")
+            .detail(format!("table {}", rollup.table.sql()))
+            .hint("GRANT SELECT on the rollup's table")
+            .into());
+    }
+    let ranges: Vec<_> = spi::with_callers_snapshot(|| role::as_extension(|| pending(&rollup)))?
+        .iter()
+        .collect();
     Ok(TableIterator::new(ranges.into_iter().map(|(from, to)| {
         (time::timestamptz(from), time::timestamptz(to))
     })))

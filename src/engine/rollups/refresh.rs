@@ -2,7 +2,7 @@
 
 use super::capture;
 use super::definition::Rollup;
-use super::pending::{expired, range, vanished_leaves, whole_buckets};
+use super::pending::{expired, range, whole_buckets};
 use crate::engine::partitions::set;
 use crate::error::Result;
 use crate::postgres::relation::Relation;
@@ -116,18 +116,16 @@ fn follow_partitions(rollup: &Rollup) -> Result<()> {
     if rollup.source.kind != 'p' {
         return Ok(());
     }
-    for (from, to) in vanished_leaves(rollup)? {
-        spi::write(
-            "INSERT INTO gemba.rollup_expired (rollup_id, from_time, to_time) VALUES ($1, $2, $3)
-             ON CONFLICT (rollup_id, from_time) DO UPDATE
-                SET to_time = greatest(rollup_expired.to_time, excluded.to_time)",
-            &[
-                rollup.id.into(),
-                time::timestamptz(from).into(),
-                time::timestamptz(to).into(),
-            ],
-        )?;
-    }
+    spi::write(
+        "INSERT INTO gemba.rollup_expired (rollup_id, from_time, to_time, leaf)
+         SELECT l.rollup_id, l.from_time, l.to_time, l.leaf::oid FROM gemba.rollup_leaves l
+          WHERE l.rollup_id = $1
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                             WHERE i.inhrelid = l.leaf AND i.inhparent = $2)
+         ON CONFLICT (rollup_id, from_time) DO UPDATE
+            SET to_time = greatest(rollup_expired.to_time, excluded.to_time), leaf = excluded.leaf",
+        &[rollup.id.into(), rollup.source.oid.into()],
+    )?;
     spi::write(
         "DELETE FROM gemba.rollup_leaves l
           WHERE l.rollup_id = $1
@@ -147,6 +145,11 @@ fn follow_partitions(rollup: &Rollup) -> Result<()> {
             continue;
         }
         let relation = Relation::open(leaf.oid)?;
+        // A partition that was detached and comes back brings its rows, whatever became of them.
+        spi::write(
+            "DELETE FROM gemba.rollup_expired WHERE rollup_id = $1 AND leaf = $2",
+            &[rollup.id.into(), leaf.oid.into()],
+        )?;
         // A partition that a person attached lacks the trigger that notices TRUNCATE.
         capture::watch_truncate(rollup.source.oid, &relation)?;
         capture::note_rollup(rollup, leaf.from, leaf.to)?;

@@ -13,7 +13,7 @@ use crate::engine::partitions::set::Set;
 use crate::engine::rollups::capture;
 use crate::error::Result;
 use crate::postgres::relation::Relation;
-use crate::postgres::{lock, spi};
+use crate::postgres::spi;
 use gemba_core::ranges::RangeSet;
 use gemba_core::wide_csv::MISSING;
 use pgrx::prelude::*;
@@ -104,13 +104,10 @@ impl Loader {
             &[],
         )?
         .unwrap_or(pg_sys::InvalidOid);
-        // Nobody else may add partitions until this is over: they might be the same ones.
-        lock::table(
-            readings,
-            pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
-        );
         let set = Set::of(readings)?;
-        let old_leaves = set.parent.leaves(set.zone.name())?;
+        // Nobody else may add partitions until this is over: they might be the same ones.
+        leaf::lock_for_attach(&set)?;
+        let old_leaves = set.leaves()?;
         let columns = COLUMNS.map(spi::ident).join(", ");
         spi::write(
             &format!(
@@ -201,7 +198,19 @@ impl Loader {
         {
             return range;
         }
-        (self.set.floor(instant), self.set.next(instant))
+        // What is left of the step beside partitions that somebody cut otherwise.
+        let (from, to) = (self.set.floor(instant), self.set.next(instant));
+        let before = self
+            .old_leaves
+            .iter()
+            .map(|leaf| leaf.1)
+            .filter(|&end| end <= instant);
+        let after = self
+            .old_leaves
+            .iter()
+            .map(|leaf| leaf.0)
+            .filter(|&start| start > instant);
+        (before.fold(from, i64::max), after.fold(to, i64::min))
     }
 
     /// Writes what is held back, sensor by sensor.
@@ -369,17 +378,31 @@ impl Loader {
 fn may_write_directly(set: &Set) -> Result<bool> {
     let table = set.parent.relation.oid;
     let columns: Vec<String> = spi::read_all(
-        "SELECT attname::text FROM pg_catalog.pg_attribute
+        "SELECT attname || ' ' || pg_catalog.format_type(atttypid, atttypmod)
+                || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
+           FROM pg_catalog.pg_attribute
           WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         &[table.into()],
         |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
     )?;
+    let as_made = [
+        "id bigint NOT NULL",
+        "timestamp timestamp with time zone NOT NULL",
+        "sensor_id character varying(50) NOT NULL",
+        "floor_number integer NOT NULL",
+        "equipment_type character varying(100)",
+        "reading_value numeric(10,4)",
+        "unit character varying(20)",
+        "status character varying(20) NOT NULL",
+    ];
     let guarded = spi::read_one::<bool>(
         "SELECT true WHERE EXISTS (
              SELECT FROM pg_catalog.pg_trigger
-              WHERE tgrelid = $1 AND NOT tgisinternal AND tgname !~ '^gemba_rollup_[0-9]+')
-           OR EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype IN ('c', 'f', 'x', 'p', 'u'))",
+              WHERE tgrelid = $1 AND NOT tgisinternal
+                AND tgname !~ '^gemba_rollup_[0-9]+(_insert|_truncate)?$')
+           OR EXISTS (SELECT FROM pg_catalog.pg_constraint
+                       WHERE conrelid = $1 AND contype IN ('c', 'f', 'x', 'p', 'u'))",
         &[table.into()],
     )?;
-    Ok(columns == COLUMNS && guarded.is_none())
+    Ok(columns == as_made && guarded.is_none())
 }

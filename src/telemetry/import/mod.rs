@@ -18,8 +18,9 @@ use crate::postgres::{lock, spi};
 use gemba_core::calendar::Zone;
 use gemba_core::cu_bems;
 use gemba_core::local_time::DateOrder;
-use gemba_core::wide_csv::{Block, Options, PlausibleRange, Reject};
+use gemba_core::wide_csv::{Block, Options, PlausibleRange, Reject, RejectReason};
 use loader::Loader;
+use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 use source::{Ending, Part, SentLines};
 use std::path::Path;
@@ -153,9 +154,7 @@ struct FileState {
 
 impl<'a> Import<'a> {
     fn start(request: &'a Request) -> Result<Self> {
-        /// Names this kind of work among advisory locks.
-        const IMPORT: i32 = 0x69_6d_70;
-        lock::advisory(IMPORT, 0)?;
+        lock::take_turns("telemetry.import_runs")?;
         let run = spi::write_returning(
             "SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence('telemetry.import_runs', 'id'))",
             &[],
@@ -233,12 +232,12 @@ impl<'a> Import<'a> {
         }
     }
 
-    fn add(&mut self, block: Block) -> Result<()> {
+    fn add(&mut self, mut block: Block) -> Result<()> {
         let Some(state) = self.at.as_mut() else {
             return Ok(());
         };
         state.rejected += block.rejects.len() as i64;
-        state.rejects.extend(block.rejects);
+        state.rejects.append(&mut block.rejects);
         if state.rejects.len() >= REJECTS_HELD {
             write_rejects(state)?;
         }
@@ -257,6 +256,7 @@ impl<'a> Import<'a> {
             Some(state) => state,
             None => return Ok(()),
         };
+        let instants = keep_plausible_times(instants, &mut block, state);
         state.rows += instants.len() as i64;
         for &instant in &instants {
             state.first = Some(state.first.map_or(instant, |first| first.min(instant)));
@@ -325,6 +325,48 @@ impl<'a> Import<'a> {
     }
 }
 
+/// Times of a sensor lie in this range (1900 to 2200, as microseconds since 2000), or they are mistakes,
+/// for which no partition shall be made.
+const PLAUSIBLE_TIMES: std::ops::Range<i64> = -3_155_673_600_000_000..6_311_433_600_000_000;
+
+/// Takes rows with impossible times out of a block and rejects them.
+fn keep_plausible_times(instants: Vec<i64>, block: &mut Block, state: &mut FileState) -> Vec<i64> {
+    if instants
+        .iter()
+        .all(|instant| PLAUSIBLE_TIMES.contains(instant))
+    {
+        return instants;
+    }
+    let keep: Vec<bool> = instants
+        .iter()
+        .map(|instant| PLAUSIBLE_TIMES.contains(instant))
+        .collect();
+    for (row, &kept) in keep.iter().enumerate() {
+        if !kept {
+            state.rejected += 1;
+            state.rejects.push(Reject {
+                line: block.lines[row],
+                column: None,
+                reason: RejectReason::NotATimestamp,
+                raw: time::local_text(block.times[row]),
+            });
+        }
+    }
+    for column in &mut block.columns {
+        let mut row = 0;
+        column.retain(|_| {
+            row += 1;
+            keep[row - 1]
+        });
+    }
+    instants
+        .into_iter()
+        .zip(keep)
+        .filter(|&(_, kept)| kept)
+        .map(|(instant, _)| instant)
+        .collect()
+}
+
 /// The most frequent distance between neighbouring times.
 fn usual_step(times: &[i64]) -> Option<i64> {
     let mut counts = std::collections::HashMap::new();
@@ -389,35 +431,50 @@ fn write_rejects(state: &mut FileState) -> Result<()> {
     let run = run_of(state)?;
     // NUL cannot be stored in a text.
     let clean = |text: &str| text.replace('\0', "\u{fffd}");
-    spi::write(
-        "INSERT INTO telemetry.import_rejects (run_id, file, line, column_name, reason, raw)
-         SELECT $1, $2, r.* FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[]) AS r",
-        &[
-            run.into(),
-            state.name.as_str().into(),
-            rejects
-                .iter()
-                .map(|reject| reject.line as i64)
-                .collect::<Vec<_>>()
-                .into(),
-            rejects
-                .iter()
-                .map(|reject| reject.column.as_deref().map(clean))
-                .collect::<Vec<_>>()
-                .into(),
-            rejects
-                .iter()
-                .map(|reject| reject.reason.to_string())
-                .collect::<Vec<_>>()
-                .into(),
-            rejects
-                .iter()
-                .map(|reject| clean(&reject.raw))
-                .collect::<Vec<_>>()
-                .into(),
-        ],
-    )?;
+    // The arrays are copied into memory of their own, which goes with this batch and not with the import.
+    in_own_memory(|| {
+        spi::write(
+            "INSERT INTO telemetry.import_rejects (run_id, file, line, column_name, reason, raw)
+             SELECT $1, $2, r.* FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[]) AS r",
+            &[
+                run.into(),
+                state.name.as_str().into(),
+                rejects
+                    .iter()
+                    .map(|reject| reject.line as i64)
+                    .collect::<Vec<_>>()
+                    .into(),
+                rejects
+                    .iter()
+                    .map(|reject| reject.column.as_deref().map(clean))
+                    .collect::<Vec<_>>()
+                    .into(),
+                rejects
+                    .iter()
+                    .map(|reject| reject.reason.to_string())
+                    .collect::<Vec<_>>()
+                    .into(),
+                rejects
+                    .iter()
+                    .map(|reject| clean(&reject.raw))
+                    .collect::<Vec<_>>()
+                    .into(),
+            ],
+        )
+    })?;
     Ok(())
+}
+
+#[expect(unsafe_code, reason = "nothing made inside leaves the closure")]
+fn in_own_memory<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut work = Some(work);
+    // SAFETY: the result is a Rust value; what PostgreSQL allocated for it is not referred to any more.
+    unsafe {
+        PgMemoryContexts::new("gemba rejects").switch_to(|_| match work.take() {
+            Some(work) => work(),
+            None => Err(unreadable("", "the work was already done")),
+        })
+    }
 }
 
 /// Writes what became of a file.

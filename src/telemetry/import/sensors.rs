@@ -26,7 +26,11 @@ pub fn of_file(opening: &Opening, prefix: &str, floor: Option<i32>) -> Vec<Senso
             id: cu_bems::sensor_id(prefix, floor_of(channel, floor), channel),
             floor: floor_of(channel, floor).unwrap_or(0),
             equipment_type: channel.equipment_type.map(str::to_owned),
-            unit: channel.unit.clone(),
+            // As much as the column holds; a longer text would be stored and could not be restored.
+            unit: channel
+                .unit
+                .as_deref()
+                .map(|unit| storable(unit).chars().take(20).collect()),
             channel: number,
             plausible: opening.plausible.get(number).copied().flatten(),
         })
@@ -57,11 +61,16 @@ pub fn register(sensors: &[Sensor], channels: &[Channel], step_micros: Option<i6
             sensors.iter().map(|sensor| sensor.id.clone()).collect::<Vec<_>>().into(),
             sensors.iter().map(|sensor| sensor.floor).collect::<Vec<_>>().into(),
             sensors.iter().map(|sensor| channels[sensor.channel].zone).collect::<Vec<_>>().into(),
-            column(&|sensor| Some(channels[sensor.channel].device.clone())).into(),
+            column(&|sensor| Some(storable(&channels[sensor.channel].device))).into(),
             column(&|sensor| sensor.equipment_type.clone()).into(),
             column(&|sensor| sensor.unit.clone()).into(),
-            column(&|sensor| Some(channels[sensor.channel].header.clone())).into(),
+            column(&|sensor| Some(storable(&channels[sensor.channel].header))).into(),
             step_micros.into(),
         ],
     )
+}
+
+/// NUL cannot be stored in a text.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }

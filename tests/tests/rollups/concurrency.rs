@@ -210,15 +210,16 @@ fn two_refreshes_at_once() -> Result<()> {
         let mut client = simple(&db)?;
         refresh(&mut client)?;
         client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
-        let mut first = db.connect()?;
-        first.batch_execute("BEGIN")?;
-        assert_eq!(
-            refreshed(&mut first, "gemba.refresh_rollup('s.hourly')")?[0].rows_written,
-            1
-        );
-        // Between the two another writer commits.
-        client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10)")?;
         thread::scope(|scope| -> Result<()> {
+            // In here, so that a failing check ends the session, and with it the wait of the other one.
+            let mut first = db.connect()?;
+            first.batch_execute("BEGIN")?;
+            assert_eq!(
+                refreshed(&mut first, "gemba.refresh_rollup('s.hourly')")?[0].rows_written,
+                1
+            );
+            // Between the two another writer commits.
+            client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10)")?;
             let mut second = db.connect()?;
             let pid = backend(&mut second);
             let run =

@@ -61,7 +61,8 @@ fn a_row_that_is_committed_just_before_the_retirement_is_counted() -> Result<()>
     std::thread::scope(|scope| -> Result<()> {
         // In here, so that a failing check ends the session, and with it the wait of the other one.
         let mut writer = db.connect()?;
-        writer.batch_execute("BEGIN; INSERT INTO s.raw VALUES ('2024-01-02 03:04', 'late', 1000)")?;
+        writer
+            .batch_execute("BEGIN; INSERT INTO s.raw VALUES ('2024-01-02 03:04', 'late', 1000)")?;
         let mut maintainer = db.connect()?;
         maintainer.batch_execute("SET gemba.lock_patience = '10min'")?;
         let pid = backend(&mut maintainer);

@@ -65,7 +65,9 @@ impl Rollup {
             for function in FUNCTIONS {
                 let name = format!("{column}_{function}");
                 columns.push_str(&match function {
-                    "avg" | "stddev" => format!(", round({name}::numeric, 9) AS {name}"),
+                    "avg" => format!(", round({name}::numeric, 9) AS {name}"),
+                    // The server's own root is rounded before it gets here.
+                    "stddev" => format!(", round({name}::numeric, 4) AS {name}"),
                     _ => format!(", {name}::numeric"),
                 });
             }
@@ -83,7 +85,7 @@ impl Rollup {
             for function in FUNCTIONS {
                 let aggregate = match function {
                     "avg" => format!("round(avg({v}::numeric), 9)"),
-                    "stddev" => format!("round(stddev({v}::numeric), 9)"),
+                    "stddev" => format!("round(stddev({v}::numeric), 4)"),
                     // Of several values at one time the smallest is the first and the greatest the last.
                     "first" => format!(
                         "(array_agg({v} ORDER BY at, {v}) FILTER (WHERE {v} IS NOT NULL))[1]::numeric"

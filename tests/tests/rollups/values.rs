@@ -128,23 +128,23 @@ fn buckets_follow_the_calendar_of_the_zone() -> Result<()> {
         ),
         (
             "1 day",
-            "date_trunc('day', at AT TIME ZONE 'ZONE') AT TIME ZONE 'ZONE'",
+            "date_trunc('day', at AT TIME ZONE '{zone}') AT TIME ZONE '{zone}'",
         ),
         (
             "7 days",
-            "date_trunc('week', at AT TIME ZONE 'ZONE') AT TIME ZONE 'ZONE'",
+            "date_trunc('week', at AT TIME ZONE '{zone}') AT TIME ZONE '{zone}'",
         ),
         (
             "1 month",
-            "date_trunc('month', at AT TIME ZONE 'ZONE') AT TIME ZONE 'ZONE'",
+            "date_trunc('month', at AT TIME ZONE '{zone}') AT TIME ZONE '{zone}'",
         ),
         (
             "3 months",
-            "date_trunc('quarter', at AT TIME ZONE 'ZONE') AT TIME ZONE 'ZONE'",
+            "date_trunc('quarter', at AT TIME ZONE '{zone}') AT TIME ZONE '{zone}'",
         ),
         (
             "1 year",
-            "date_trunc('year', at AT TIME ZONE 'ZONE') AT TIME ZONE 'ZONE'",
+            "date_trunc('year', at AT TIME ZONE '{zone}') AT TIME ZONE '{zone}'",
         ),
     ];
     for (zone, around) in [
@@ -176,7 +176,7 @@ fn buckets_follow_the_calendar_of_the_zone() -> Result<()> {
                     &format!("SELECT bucket, n, total FROM s.r{number}"),
                     &format!(
                         "SELECT {} AS bucket, count(*) AS n, sum(v) AS total FROM s.raw GROUP BY 1",
-                        start.replace("ZONE", zone)
+                        start.replace("{zone}", zone)
                     ),
                     &format!("{width} in {zone} around {around}, {turn}"),
                 );
