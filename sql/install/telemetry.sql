@@ -36,7 +36,8 @@ CREATE FUNCTION telemetry.series(
     row_count bigint;
     -- Hours can answer if every bucket begins with one, which depends on the zone too.
     whole_hours boolean := extract(epoch FROM bucket)::bigint % 3600 = 0
-      AND extract(epoch FROM gemba.bucket_start(bucket, from_ts, time_zone))::bigint % 3600 = 0;
+      AND extract(epoch FROM gemba.bucket_start(bucket, from_ts, time_zone))::bigint % 3600 = 0
+      AND extract(epoch FROM to_ts)::bigint % 3600 = 0;
   BEGIN
     IF fill IS NULL OR fill NOT IN ('none', 'null', 'previous') THEN
       RAISE EXCEPTION 'fill is not one of its values' USING ERRCODE = '22023',

@@ -105,6 +105,10 @@ const RULES: &[Rule] = &[
                 "gemba_internal.note_insert(timestamp with time zone,integer,integer,integer,bigint,text)",
                 "as above",
             ),
+            (
+                "gemba.bucket_start(interval,timestamp with time zone,text)",
+                "called for each row of a rollup; it runs no SQL",
+            ),
             ("auth.jwt()", "every name is qualified; a SET clause would keep it from being inlined"),
             ("auth.role()", "as above"),
             ("auth.uid()", "as above"),

@@ -74,6 +74,21 @@ fn series_by_hand(
     let start = bucket_of(bucket, zone, &format!("'{from}'::timestamptz"));
     let of_reading = bucket_of(bucket, zone, "\"timestamp\"");
     let of_step = bucket_of(bucket, zone, "g");
+    // Carried from before: the last value, or the average of the last hour where hours answer.
+    let before = if bucket == "15 minutes" {
+        format!(
+            "SELECT reading_value AS mean FROM telemetry.sensor_readings
+              WHERE sensor_id = '{sensor}' AND \"timestamp\" < {start} AND reading_value IS NOT NULL
+              ORDER BY \"timestamp\" DESC LIMIT 1"
+        )
+    } else {
+        format!(
+            "SELECT avg(reading_value) AS mean FROM telemetry.sensor_readings
+              WHERE sensor_id = '{sensor}' AND date_trunc('hour', \"timestamp\", 'UTC') =
+                    (SELECT max(date_trunc('hour', \"timestamp\", 'UTC')) FROM telemetry.sensor_readings
+                      WHERE sensor_id = '{sensor}' AND \"timestamp\" < {start} AND reading_value IS NOT NULL)"
+        )
+    };
     format!(
         "WITH known AS (
            SELECT {of_reading} AS b, avg(reading_value) AS mean, min(reading_value) AS low, max(reading_value) AS high,
@@ -82,12 +97,7 @@ fn series_by_hand(
             WHERE sensor_id = '{sensor}' AND \"timestamp\" >= {start} AND \"timestamp\" < '{to}' GROUP BY 1
          ), step AS (
            SELECT DISTINCT {of_step} AS b FROM generate_series({start}, '{to}'::timestamptz - interval '1 second', '15 minutes') g
-         ), before AS (
-           SELECT avg(reading_value) AS mean FROM telemetry.sensor_readings
-            WHERE sensor_id = '{sensor}' AND date_trunc('hour', \"timestamp\", 'UTC') =
-                  (SELECT max(date_trunc('hour', \"timestamp\", 'UTC')) FROM telemetry.sensor_readings
-                    WHERE sensor_id = '{sensor}' AND \"timestamp\" < {start} AND reading_value IS NOT NULL)
-         )
+         ), before AS ({before})
          SELECT b, round(CASE WHEN mean IS NULL AND '{fill}' = 'previous'
                               THEN coalesce((SELECT k.mean FROM known k WHERE k.b < s.b AND k.mean IS NOT NULL ORDER BY k.b DESC LIMIT 1),
                                             (SELECT mean FROM before))
@@ -217,6 +227,23 @@ fn a_series_of_a_zone_that_is_no_whole_hours_from_utc() -> Result<()> {
             &series("a", &from, &to, "1 day", "null", zone),
             &series_by_hand("a", &from, &to, "1 day", "null", zone),
             zone,
+        )?;
+    }
+    Ok(())
+}
+
+/// `to_ts` is the first instant that is not asked for, also within an hour.
+#[test]
+fn a_series_ends_where_it_is_told() -> Result<()> {
+    let db = holes()?;
+    let mut client = db.connect()?;
+    let (from, to) = ("2018-12-20 08:00+07", "2018-12-20 16:25+07");
+    for bucket in ["15 minutes", "1 hour", "1 day"] {
+        expect_same(
+            &mut client,
+            &series("a", from, to, bucket, "null", BANGKOK),
+            &series_by_hand("a", from, to, bucket, "null", BANGKOK),
+            bucket,
         )?;
     }
     Ok(())

@@ -14,6 +14,9 @@ pub struct Candidate {
 /// How far from the wanted share the sample may be before it is changed: one point.
 pub const TOLERANCE: f64 = 0.01;
 
+/// How close a sample comes when it is changed: well inside, so that the next day does not change it again.
+const AIM: f64 = 0.002_5;
+
 /// The sensors that should be in the sample, as indexes into `candidates`.
 ///
 /// The sample stays as it is while its share is within [`TOLERANCE`] of `share`; what has to change
@@ -40,11 +43,14 @@ pub fn choose(candidates: &[Candidate], share: f64) -> Vec<usize> {
             .map(|(candidate, _)| candidate.readings as f64)
             .sum()
     };
+    if (held(&chosen) - wanted).abs() <= TOLERANCE * total as f64 {
+        return indexes(&chosen);
+    }
     // Each pass flips the first sensor in order that brings the sample closest; it ends because the
     // distance shrinks every time.
     for _ in 0..candidates.len() {
         let now = held(&chosen);
-        if (now - wanted).abs() <= TOLERANCE * total as f64 {
+        if (now - wanted).abs() <= AIM * total as f64 {
             break;
         }
         let distance_after = |index: usize| -> f64 {
@@ -65,7 +71,7 @@ pub fn choose(candidates: &[Candidate], share: f64) -> Vec<usize> {
             // or the sample would be made of the greatest sensors only.
             .find(|&index| {
                 let readings = candidates[index].readings as f64;
-                readings <= (now - wanted).abs() + TOLERANCE * total as f64
+                readings <= (now - wanted).abs() + AIM * total as f64
             })
             .or_else(|| {
                 order

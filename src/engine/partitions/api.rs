@@ -83,9 +83,7 @@ fn manage_partitions(
     }
     time::ServerZone::named(time_zone)?;
     check_key(&parent, time::step(&step)?)?;
-    if retain.is_some() {
-        refuse_wide_rollups(&parent, time::step(&step)?)?;
-    }
+    refuse_wide_rollups(&parent, time::step(&step)?)?;
     let oid = parent.relation.oid;
     let actions = role::as_extension(|| {
         spi::write(
@@ -181,7 +179,7 @@ fn ensure_partitions(
             .into());
     }
     Ok(TableIterator::new(rows(role::as_extension(|| {
-        ensure(&set, from, to)
+        ensure(&set, set.on_grid(from), set.on_grid(to))
     })?)))
 }
 

@@ -135,8 +135,8 @@ fn check_source(source: &Relation, time_column: &str, rollup: &str, step: Step) 
         return Err(wrong(&what));
     }
     match Set::find(source.oid)? {
-        Some(set) if set.retain.is_some() => definition::refuse_wider_than(rollup, step, set.step),
-        _ => Ok(()),
+        Some(set) => definition::refuse_wider_than(rollup, step, set.step),
+        None => Ok(()),
     }
 }
 

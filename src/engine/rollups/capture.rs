@@ -19,7 +19,7 @@ use super::definition::Rollup;
 use crate::error::{OrRaise, Result};
 use crate::postgres::relation::Relation;
 use crate::postgres::spi::{self, ident, literal};
-use crate::postgres::time;
+use crate::postgres::{lock, time};
 use gemba_core::calendar::Step;
 use gemba_core::ranges::RangeSet;
 use pgrx::callbacks::{PgXactCallbackEvent, register_xact_callback};
@@ -149,6 +149,28 @@ pub fn watch_truncate(parent: pg_sys::Oid, leaf: &Relation) -> Result<()> {
     Ok(())
 }
 
+/// The same for a partition that others may be writing to: returns false, without waiting, when they are.
+pub fn try_watch_truncate(parent: pg_sys::Oid, leaf: &Relation) -> Result<bool> {
+    for rollup in rollups_on(parent)? {
+        if has_truncate_trigger(rollup, leaf)? {
+            continue;
+        }
+        if !lock::try_table_once(leaf.oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
+            return Ok(false);
+        }
+        create_truncate_trigger(rollup, leaf)?;
+    }
+    Ok(true)
+}
+
+fn has_truncate_trigger(rollup: i32, table: &Relation) -> Result<bool> {
+    Ok(spi::read_one::<bool>(
+        "SELECT true FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2::name",
+        &[table.oid.into(), truncate_trigger_name(rollup).into()],
+    )?
+    .is_some())
+}
+
 /// A partition that is detached keeps its rows to itself from now on.
 pub fn unwatch_truncate(leaf: &Relation) -> Result<()> {
     let triggers = spi::read_all(
@@ -168,11 +190,7 @@ pub fn unwatch_truncate(leaf: &Relation) -> Result<()> {
 
 fn create_truncate_trigger(rollup: i32, table: &Relation) -> Result<()> {
     // Making it takes a lock that writers hold; so not again.
-    let there = spi::read_one::<bool>(
-        "SELECT true FROM pg_catalog.pg_trigger WHERE tgrelid = $1 AND tgname = $2::name",
-        &[table.oid.into(), truncate_trigger_name(rollup).into()],
-    )?;
-    if there.is_some() {
+    if has_truncate_trigger(rollup, table)? {
         return Ok(());
     }
     spi::write(

@@ -256,13 +256,14 @@ pub fn bucket_expression(step: Step, width: &str, zone_name: &str, time: &str) -
     }
 }
 
-/// Refuses a rollup whose buckets are wider than the partitions of a table that retires them.
+/// Refuses a rollup whose buckets are wider than the table's partitions: when one is retired, the buckets
+/// that reach beyond it could neither be recomputed nor go on.
 pub fn refuse_wider_than(rollup: &str, bucket: Step, partition: Step) -> Result<()> {
     if bucket.approximate_micros() <= partition.approximate_micros() {
         return Ok(());
     }
     Err(
-        Error::invalid("the buckets would be wider than the partitions that are retired")
+        Error::invalid("the buckets would be wider than the table's partitions")
             .detail(format!("rollup {rollup}"))
             .hint("make a rollup with narrower buckets of the table, and this one from that"),
     )

@@ -151,8 +151,12 @@ fn follow_partitions(rollup: &Rollup) -> Result<()> {
             &[rollup.id.into(), leaf.oid.into()],
         )?;
         // A partition that a person attached lacks the trigger that notices TRUNCATE.
-        capture::watch_truncate(rollup.source.oid, &relation)?;
+        let watched = capture::try_watch_truncate(rollup.source.oid, &relation)?;
         capture::note_rollup(rollup, leaf.from, leaf.to)?;
+        if !watched {
+            // Somebody is writing to it. It is read whole now, and again by the next refresh.
+            continue;
+        }
         spi::write(
             "INSERT INTO gemba.rollup_leaves (rollup_id, leaf, from_time, to_time)
              VALUES ($1, $2, $3, $4)",

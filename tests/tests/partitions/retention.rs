@@ -157,12 +157,6 @@ fn a_failing_retirement_hinders_nothing_else() -> Result<()> {
             stuck: 2,
         },
         Case {
-            on_expire: "archive",
-            spoil: "CREATE TABLE gemba_archive.bad_p20200101 ()",
-            reason: "already exists",
-            stuck: 1,
-        },
-        Case {
             on_expire: "detach",
             spoil: "ALTER TABLE s.bad ADD UNIQUE (at);
                     CREATE TABLE s.refers (at timestamptz REFERENCES s.bad (at));

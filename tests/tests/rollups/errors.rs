@@ -220,7 +220,7 @@ fn bad_rollups_are_refused_with_a_remedy() -> Result<()> {
             &mut client,
             "SELECT count(*) FROM pg_trigger WHERE tgrelid = 's.raw'::regclass AND NOT tgisinternal"
         ),
-        "2",
+        "3",
         "a refused call leaves no trigger"
     );
     Ok(())

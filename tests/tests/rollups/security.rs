@@ -261,9 +261,22 @@ fn clients_may_call_nothing() -> Result<()> {
     let (mut client, _) = owned(&db)?;
     let functions = table(
         &mut client,
-        "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'gemba'::regnamespace AND has_function_privilege('anon', oid, 'EXECUTE')",
+        "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'gemba'::regnamespace AND has_function_privilege('anon', oid, 'EXECUTE') ORDER BY 1::text",
     );
-    assert_eq!(functions, Vec::<String>::new());
+    // What calculates, and what asks whether the caller may read the rollup.
+    assert_eq!(
+        functions,
+        [
+            "gemba.bucket_start(interval,timestamp with time zone,text)",
+            "gemba.buckets(interval,timestamp with time zone,timestamp with time zone,text)",
+            "gemba.pending_buckets(integer)"
+        ]
+    );
+    expect_sqlstate(
+        db.connect_as("anon")?
+            .batch_execute("SELECT gemba.pending_buckets(id) FROM generate_series(1, 9) AS id"),
+        "42501",
+    );
     for role in ["anon", "authenticated"] {
         let mut session = db.connect_as(role)?;
         for call in [
