@@ -24,10 +24,6 @@ CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
      WHERE b.edges IS NOT NULL
   $body$;
 
--- What these return is short; planned for a thousand rows, a live view would look like a monster.
-ALTER FUNCTION gemba.pending_buckets(int) ROWS 1;
-ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
-
 CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
   SELECT s.parent,
          l.leaf::pg_catalog.regclass AS partition,

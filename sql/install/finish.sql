@@ -46,6 +46,10 @@ GRANT EXECUTE ON FUNCTION
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
 
+-- What these return is short; planned for a thousand rows, a live view would look like a monster.
+ALTER FUNCTION gemba.pending_buckets(int) ROWS 1;
+ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
+
 -- Comments ----------------------------------------------------------------------------------------
 COMMENT ON FUNCTION gemba.deploy(text[]) IS 'brings the named modules (all, without arguments) and those they require to their latest version; safe to repeat';
 COMMENT ON FUNCTION gemba.undeploy(text, boolean) IS 'takes a module''s tables away; refuses while they hold rows unless force is true';

@@ -108,12 +108,12 @@ impl Loader {
         // Nobody else may add partitions until this is over: they might be the same ones.
         leaf::lock_for_attach(&set)?;
         let old_leaves = set.leaves()?;
-        let columns = COLUMNS.map(spi::ident).join(", ");
+        // With the types that are written here, whatever somebody has made of the table's own.
         spi::write(
-            &format!(
-                "CREATE TEMPORARY TABLE gemba_late ON COMMIT DROP AS
-                 SELECT {columns}, 0 AS file FROM telemetry.sensor_readings WITH NO DATA"
-            ),
+            "CREATE TEMPORARY TABLE gemba_late (
+               id bigint, \"timestamp\" timestamptz, sensor_id varchar(50), floor_number int,
+               equipment_type varchar(100), reading_value numeric(10,4), unit varchar(20),
+               status varchar(20), file int) ON COMMIT DROP",
             &[],
         )?;
         let late = spi::read_one::<pg_sys::Oid>(

@@ -346,7 +346,10 @@ fn keep_plausible_times(instants: Vec<i64>, block: &mut Block, state: &mut FileS
             state.rejected += 1;
             state.rejects.push(Reject {
                 line: block.lines[row],
-                column: None,
+                column: state
+                    .opening
+                    .as_ref()
+                    .map(|opening| opening.time_column.clone()),
                 reason: RejectReason::NotATimestamp,
                 raw: time::local_text(block.times[row]),
             });

@@ -21,6 +21,8 @@ pub enum Part {
 }
 
 pub struct Opening {
+    /// Name of the time column.
+    pub time_column: String,
     pub channels: Vec<gemba_core::cu_bems::Channel>,
     /// Plausible bounds of each channel, × 10^4.
     pub plausible: Vec<Option<(i64, i64)>>,
@@ -101,6 +103,7 @@ pub fn read_all(
     let mut input = Hashing::new(input);
     let mut reader = WideReader::open(&mut input, options).map_err(|error| error.to_string())?;
     let opening = Opening {
+        time_column: reader.time_column().to_owned(),
         channels: reader.channels().to_vec(),
         plausible: (0..reader.channels().len())
             .map(|channel| reader.plausible(channel))

@@ -158,6 +158,11 @@ pub struct WideReader<R: Read> {
 }
 
 impl<R: Read> WideReader<R> {
+    /// Name of the time column.
+    pub fn time_column(&self) -> &str {
+        self.names.get(self.time.date).map_or("", String::as_str)
+    }
+
     /// Reads the header and as many rows as it takes to find the time column and the date order.
     /// The input needs no buffering of its own.
     ///
