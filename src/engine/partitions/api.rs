@@ -179,6 +179,7 @@ fn ensure_partitions(
             .into());
     }
     Ok(TableIterator::new(rows(role::as_extension(|| {
+        leaf::lock_against_retirement(&set)?;
         ensure(&set, set.on_grid(from), set.on_grid(to))
     })?)))
 }

@@ -43,6 +43,19 @@ fn lock_referenced(parent: &Relation) -> Result<()> {
     Ok(())
 }
 
+/// Takes the weakest lock there is, so that the partitions that are there stay until this transaction has
+/// written what it wanted them for.
+///
+/// # Errors
+/// `55P03`, as above.
+pub fn lock_against_retirement(set: &Set) -> Result<()> {
+    let relation = &set.parent.relation;
+    if lock::try_table(relation.oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE) {
+        return Ok(());
+    }
+    Err(busy(relation))
+}
+
 fn busy(relation: &Relation) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,

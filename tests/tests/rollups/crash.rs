@@ -65,6 +65,10 @@ fn a_backend_killed_in_the_middle_of_a_refresh() -> Result<()> {
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         assert!(outcome.is_err(), "it died");
+        // The postmaster ends every other session too, as soon as it has noticed.
+        wait_until("the server is down", || {
+            client.simple_query("SELECT 1").is_err()
+        });
         Ok(())
     })?;
     let mut client = reconnect(&db);

@@ -261,7 +261,7 @@ fn clients_may_call_nothing() -> Result<()> {
     let (mut client, _) = owned(&db)?;
     let functions = table(
         &mut client,
-        "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'gemba'::regnamespace AND has_function_privilege('anon', oid, 'EXECUTE') ORDER BY 1::text",
+        "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'gemba'::regnamespace AND has_function_privilege('anon', oid, 'EXECUTE') ORDER BY oid::regprocedure::text COLLATE \"C\"",
     );
     // What calculates, and what asks whether the caller may read the rollup.
     assert_eq!(
