@@ -2,7 +2,14 @@
 
 pub mod calendar;
 pub mod cu_bems;
+pub mod instant;
 pub mod local_time;
+pub mod losses;
+pub mod oee;
 pub mod ranges;
 pub mod sample;
+pub mod shifts;
+pub mod states;
+pub mod summary;
+pub mod variance;
 pub mod wide_csv;
