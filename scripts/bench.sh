@@ -4,9 +4,11 @@
 #     --readings N   readings of the small case (default 5,000,000)
 #     --runs N       fresh repetitions of each write (default 3)
 #     --calls N      calls of each query (default 200)
-#     --quick        200,000 readings, a day for --full: shows that it works, measures nothing
+#     --quick        200,000 readings, a day for --full, a hundred machines: shows that it works, measures
+#                    nothing
 #     --full         also all 124.9 million readings (45 GB of disk, about half an hour more)
 #     --full-seed    with --full: the seed's own tables with all readings too (70 GB, hours)
+#     --only ROOM    telemetry or plant (default: both)
 #     --keep         leave the cluster's folder
 #     --no-install   measure what is installed; only a release build means anything
 # BENCH_DIR=/folder is where the cluster and its files go (default /var/tmp).
@@ -24,6 +26,12 @@ while [ $# -gt 0 ]; do
     --readings|--runs|--calls)
       [ $# -ge 2 ] || die "$1 needs a number"
       options+=("$1" "$2")
+      shift ;;
+    --only)
+      case ${2:-} in
+        telemetry|plant) options+=("$1" "$2") ;;
+        *) die "$1 needs a room: telemetry or plant" ;;
+      esac
       shift ;;
     --quick) options+=("$1"); quick=1 ;;
     --full) options+=("$1"); [ "$need_gb" -gt 45 ] || need_gb=45 ;;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job, from nothing: build, start a private cluster, CREATE EXTENSION, import a week of a
-# building's sensors, refresh the aggregates, answer a dashboard's questions under row level security.
+# building's sensors, refresh the aggregates, answer a dashboard's questions under row level security; then
+# a plant's morning report, also as a page.
 #   scripts/demo.sh [stop]
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -60,6 +61,9 @@ chmod -R a+rX "$home/files"
 run() { "$bindir/psql" -X -q -h "$home" -p "$port" -U postgres -v ON_ERROR_STOP=1 "$@"; }
 say "CREATE EXTENSION, import, refresh, dashboard"
 run -v files="$home/files" -f "$root/scripts/demo.sql"
+say "a plant: both pipelines, the morning report"
+run -f "$root/scripts/demo_plant.sql"
+run -At -o "$home/morning-report.html" -c 'SELECT plant.morning_report_html()'
 
 cat <<TEXT
 
@@ -71,6 +75,13 @@ The cluster is running. Connect, and look around:
   SELECT * FROM gemba.partitions;
   SELECT * FROM gemba.rollups;
   SELECT * FROM telemetry.data_quality('2018-09-11 00:00+07', '2018-09-12 00:00+07');
+
+  SELECT * FROM plant.morning_report();
+  SELECT * FROM plant.loss_pareto(plant.today() - 30, plant.today() - 1);
+
+Yesterday's morning report as a page, for any browser or printer:
+
+  $home/morning-report.html
 
 Stop it and remove everything:  scripts/demo.sh stop
 TEXT

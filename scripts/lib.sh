@@ -48,6 +48,15 @@ cannot_install() {
     "$(id -un)" "$("$1" --pkglibdir)" "$("$1" --sharedir)" "$(id -un)"
 }
 
+# browser: the Chromium that tests of pages run, or nothing. (tests/src/browser.rs looks for the same.)
+browser() {
+  local name
+  for name in "${GEMBA_CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do
+    [ -n "$name" ] && command -v "$name" && return 0
+  done
+  return 1
+}
+
 # The target folder has to be readable by the user that runs PostgreSQL. Root's clone may sit in a
 # folder that nobody else can enter; then the build goes elsewhere. (Again after setup.sh, which may be
 # what makes that user.)

@@ -75,6 +75,12 @@ install_as_root() {
       build_from_source "$major"
     fi
   done
+  # The tests look at the pages that the database makes as a person would.
+  if ! browser >/dev/null; then
+    say "a browser for the tests of pages"
+    apt-get update -qq >>"$log" 2>&1 || warn "apt-get update complained; see $log"
+    apt_install chromium fonts-dejavu-core
+  fi
   id postgres >/dev/null 2>&1 || useradd --system --create-home --shell /bin/bash postgres
 }
 
@@ -119,6 +125,7 @@ else
     fi
   done
   [ "$found" = 1 ] || die "no PostgreSQL with server headers was found"
+  browser >/dev/null || warn "there is no Chromium: the tests of pages are skipped; install chromium, or set GEMBA_CHROMIUM"
   command -v clang >/dev/null || warn "clang is missing (bindgen needs libclang): install clang and libclang-dev"
 fi
 install_cargo_tools

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod gucs;
 mod modules;
+mod plant;
 mod postgres;
 mod telemetry;
 
@@ -21,6 +22,8 @@ mod schemas {
 
     #[pg_schema]
     mod gemba {}
+    #[pg_schema]
+    mod plant {}
     #[pg_schema]
     mod telemetry {}
 }
@@ -47,6 +50,16 @@ extension_sql_file!(
         engine::buckets::bucket_start,
         engine::buckets::buckets,
         telemetry::access::access_tier,
+    ]
+);
+extension_sql_file!("../sql/install/plant_types.sql", name = "plant_types");
+extension_sql_file!(
+    "../sql/install/plant.sql",
+    name = "plant",
+    requires = [
+        "plant_types",
+        plant::states::state_durations,
+        plant::page::_summary,
     ]
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);

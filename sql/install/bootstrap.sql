@@ -8,6 +8,8 @@ CREATE SCHEMA gemba_internal;
 COMMENT ON SCHEMA gemba_internal IS 'what gemba''s triggers call; nobody has USAGE on it';
 CREATE SCHEMA gemba_archive;
 COMMENT ON SCHEMA gemba_archive IS 'partitions that were retired with on_expire = ''archive''';
+CREATE SCHEMA plant;
+COMMENT ON SCHEMA plant IS 'a plant''s OEE: assets, daily summaries, live snapshots, machine states, safety events';
 CREATE SCHEMA telemetry;
 COMMENT ON SCHEMA telemetry IS 'sensor time series: sensors, readings, aggregates, subscriptions, CSV import';
 

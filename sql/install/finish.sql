@@ -1,12 +1,12 @@
 -- Grants and comments on what belongs to the extension. They stand here, where they run at every
 -- CREATE EXTENSION, because a dump does not carry the grants that an extension makes on its own members.
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, telemetry FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, telemetry FROM PUBLIC;
 -- Supabase and others give new objects away by default privileges.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, telemetry FROM anon, authenticated, service_role;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, telemetry FROM anon, authenticated, service_role;
 REVOKE ALL ON ALL TABLES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
-REVOKE ALL ON SCHEMA gemba, gemba_archive, telemetry FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA gemba, gemba_archive, plant, telemetry FROM PUBLIC, anon, authenticated, service_role;
 
 -- Triggers run with the writer's rights, so whoever writes must be able to execute these; nobody can
 -- name them, though, without USAGE on their schema.
@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION
   TO PUBLIC;
 
 -- Clients -----------------------------------------------------------------------------------------
-GRANT USAGE ON SCHEMA telemetry TO authenticated, service_role;
+GRANT USAGE ON SCHEMA plant, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
 -- two only calculate; the third asks whether the caller may read the rollup.
 GRANT USAGE ON SCHEMA gemba TO PUBLIC;
@@ -33,12 +33,29 @@ GRANT EXECUTE ON FUNCTION
     telemetry.totals(timestamptz, timestamptz, interval, text),
     telemetry.data_quality(timestamptz, timestamptz, text[])
   TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+    plant.oee(numeric, numeric, numeric, bigint, bigint), plant.teep(numeric, numeric, numeric, bigint, bigint, numeric),
+    plant.oee_figures(plant.oee_state), plant.oee_agg(numeric, numeric, numeric, bigint, bigint),
+    plant.oee_agg(plant.oee_state), plant.oee_state_agg(numeric, numeric, numeric, bigint, bigint),
+    plant.oee_merge(plant.oee_state), plant.variance(numeric, numeric, numeric),
+    plant.financial_loss(numeric, numeric, bigint, numeric),
+    plant.loss_waterfall(numeric, numeric, numeric, bigint, bigint, numeric),
+    plant.today(), plant.target_at(uuid, timestamptz), plant.state_durations(timestamptz, timestamptz, uuid[]),
+    plant.availability(timestamptz, timestamptz, uuid[]),
+    plant.morning_report(date), plant.live_status(), plant.oee_trend(uuid, date, date, interval),
+    plant.loss_pareto(date, date, text), plant.safety_summary(date, date), plant.morning_report_html(date),
+    plant._percent(numeric), plant._morning_page(date)
+  TO authenticated, service_role;
+-- These write, in one narrow way, and note who did it; plant.settings.users_resolve can keep users out.
+GRANT EXECUTE ON FUNCTION plant.resolve_safety_event(uuid, text, uuid), plant.reopen_safety_event(uuid, text, uuid)
+  TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
     gemba._leaves(oid, text), gemba.available_migrations(),
     gemba.maintain_partitions(), gemba.refresh_rollup(text), gemba.refresh_rollups(),
+    plant.ingest_daily(jsonb), plant.ingest_live(jsonb), plant.process_daily(int), plant.process_live(int),
     telemetry.refresh(), telemetry.choose_sample(), telemetry.ensure_partitions(timestamptz, timestamptz),
     telemetry.upload_session(), telemetry.import_uploaded(text, int, text, text, text)
   TO service_role;
@@ -67,6 +84,32 @@ COMMENT ON FUNCTION gemba.refresh_rollups() IS 'the same for every rollup; one t
 COMMENT ON FUNCTION gemba.pending_buckets(int) IS 'ranges of buckets that changed since a rollup was refreshed; the live views compute them from the source';
 COMMENT ON FUNCTION gemba.bucket_start(interval, timestamptz, text) IS 'start of the time bucket that an instant lies in, on the calendar of a time zone';
 COMMENT ON FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) IS 'starts of all buckets that touch the half-open range of times';
+COMMENT ON FUNCTION plant.oee(numeric, numeric, numeric, bigint, bigint) IS 'OEE and its parts as ratios, after ISO 22400-2; NULL where nothing was planned, 0 where it was planned and nothing ran';
+COMMENT ON FUNCTION plant.teep(numeric, numeric, numeric, bigint, bigint, numeric) IS 'OEE × utilisation of the calendar time, which is a day of 1440 minutes unless given';
+COMMENT ON FUNCTION plant.oee_figures(plant.oee_state) IS 'OEE and its parts of stored times and counts';
+COMMENT ON AGGREGATE plant.oee_agg(numeric, numeric, numeric, bigint, bigint) IS 'OEE and its parts over many rows: times and counts are summed, then divided; percentages are never averaged';
+COMMENT ON AGGREGATE plant.oee_agg(plant.oee_state) IS 'the same over stored states';
+COMMENT ON AGGREGATE plant.oee_state_agg(numeric, numeric, numeric, bigint, bigint) IS 'times and counts of many rows, to be stored and merged later';
+COMMENT ON AGGREGATE plant.oee_merge(plant.oee_state) IS 'stored states as one: days to weeks, machines to areas';
+COMMENT ON FUNCTION plant.variance(numeric, numeric, numeric) IS 'actual against target: difference, percentage (NULL against zero), and on_target within ± tolerance_pct, else behind or ahead';
+COMMENT ON FUNCTION plant.financial_loss(numeric, numeric, bigint, numeric) IS 'money: downtime hours × hourly rate, waste × unit cost, and both, to the cent';
+COMMENT ON FUNCTION plant.loss_waterfall(numeric, numeric, numeric, bigint, bigint, numeric) IS 'money: what the planned time is worth and what availability, performance and quality each take off what the one before left';
+COMMENT ON FUNCTION plant.today() IS 'the production date that it is now at the plant';
+COMMENT ON FUNCTION plant.target_at(uuid, timestamptz) IS 'the shift (or production day) of a machine at a moment, its target, and the part of it that is due by then; no row without a target';
+COMMENT ON FUNCTION plant.state_durations(timestamptz, timestamptz, uuid[]) IS 'seconds in each state and reason inside a window, the state at its opening carried in from before; time that nobody reported is unknown';
+COMMENT ON FUNCTION plant.availability(timestamptz, timestamptz, uuid[]) IS 'availability of machines from their states inside a window: running by running and stopped';
+COMMENT ON FUNCTION plant.ingest_daily(jsonb) IS 'takes rows of production days, computes and upserts plant.daily_summaries; bad rows come back with a reason and cost the good ones nothing; safe to repeat';
+COMMENT ON FUNCTION plant.ingest_live(jsonb) IS 'takes rows of the live pulse, upserts plant.live_snapshots and records safety events once; bad rows come back with a reason; safe to repeat';
+COMMENT ON FUNCTION plant.process_daily(int) IS 'ingest_daily for up to so many rows that wait in plant.daily_inbox';
+COMMENT ON FUNCTION plant.process_live(int) IS 'ingest_live for up to so many rows that wait in plant.live_inbox';
+COMMENT ON FUNCTION plant.resolve_safety_event(uuid, text, uuid) IS 'resolves a safety event and notes who and when; safe to repeat; on_behalf_of is for service_role';
+COMMENT ON FUNCTION plant.reopen_safety_event(uuid, text, uuid) IS 'opens a resolved safety event again and notes who and when; safe to repeat';
+COMMENT ON FUNCTION plant.morning_report(date) IS 'yesterday (or a date) by machine: OEE and its parts in percent, against target, loss, ranks, trend in points against the 7 and 30 days before, open safety events, priority, summary';
+COMMENT ON FUNCTION plant.live_status() IS 'the latest snapshot of each active machine: on_target, behind, ahead, no target, stale (older than the live window) or no data';
+COMMENT ON FUNCTION plant.oee_trend(uuid, date, date, interval) IS 'OEE of a machine (NULL: of the plant) by day, week or month between two dates, both included; empty buckets are NULL';
+COMMENT ON FUNCTION plant.loss_pareto(date, date, text) IS 'what lost most money between two dates, both included, by asset, area, kind or reason, with cumulative share in percent';
+COMMENT ON FUNCTION plant.safety_summary(date, date) IS 'safety events between two dates, both included, by severity and code';
+COMMENT ON FUNCTION plant.morning_report_html(date) IS 'the morning report as one self-contained HTML page with charts';
 COMMENT ON FUNCTION telemetry.access_tier() IS 'the caller''s best valid subscription: professional, free, or NULL';
 COMMENT ON FUNCTION telemetry.sees_everything() IS 'does the caller hold a professional subscription?';
 COMMENT ON FUNCTION telemetry.sample_sensor_ids() IS 'the sensors of the free sample; none without a valid subscription';

@@ -2,7 +2,10 @@
 //! sub-transactions, time zones. Nothing here knows a domain.
 
 pub mod backend;
+pub mod composite;
+pub mod json;
 pub mod lock;
+pub mod numeric;
 pub mod relation;
 pub mod role;
 pub mod spi;

@@ -113,6 +113,13 @@ pub fn timestamptz(micros: i64) -> TimestampWithTimeZone {
         .unwrap_or_else(TimestampWithTimeZone::positive_infinity)
 }
 
+/// The date so many days after 2000-01-01.
+pub fn date(days: i32) -> Date {
+    // SAFETY: a date datum is exactly this i32.
+    unsafe { Date::from_datum(pg_sys::Datum::from(days), false) }
+        .unwrap_or_else(Date::positive_infinity)
+}
+
 /// An instant as a literal that does not depend on the session's DateStyle or TimeZone.
 pub fn instant_text(micros: i64) -> String {
     format!("{}+00", local_text(micros))

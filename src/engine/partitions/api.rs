@@ -179,9 +179,20 @@ fn ensure_partitions(
             .into());
     }
     Ok(TableIterator::new(rows(role::as_extension(|| {
-        leaf::lock_against_retirement(&set)?;
-        ensure(&set, set.on_grid(from), set.on_grid(to))
+        ensure_kept(&set, from, to)
     })?)))
+}
+
+/// Makes the partitions that are missing, and holds off the retirement of those that are there until the
+/// transaction ends.
+fn ensure_kept(set: &Set, from: i64, to: i64) -> Result<Vec<Action>> {
+    leaf::lock_against_retirement(set)?;
+    ensure(set, set.on_grid(from), set.on_grid(to))
+}
+
+/// The same for a room's own writes, with the rights of the extension.
+pub fn ensure_written(set: &Set, from: i64, to: i64) -> Result<()> {
+    ensure_kept(set, from, to).map(drop)
 }
 
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe, security_definer)]
@@ -362,16 +373,24 @@ fn refuse_old_snapshot() -> Result<()> {
     }
 }
 
-/// The partitions that ended longer ago than the set retains.
-fn expired(set: &Set) -> Result<Vec<Leaf>> {
+/// Partitions that end at this time or before are past what the set retains: they are retired, or about
+/// to be. None when it retains everything.
+pub fn horizon(set: &Set) -> Result<Option<i64>> {
     let Some(retain) = set.retain else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
-    let horizon = spi::read_one::<TimestampWithTimeZone>(
+    let kept_from = spi::read_one::<TimestampWithTimeZone>(
         "SELECT (pg_catalog.now() AT TIME ZONE $1 - $2) AT TIME ZONE $1",
         &[set.zone.name().into(), retain.into()],
-    )?
-    .map_or(i64::MIN, |at| set.on_grid(time::micros(at)));
+    )?;
+    Ok(kept_from.map(|at| set.on_grid(time::micros(at))))
+}
+
+/// The partitions that ended longer ago than the set retains.
+fn expired(set: &Set) -> Result<Vec<Leaf>> {
+    let Some(horizon) = horizon(set)? else {
+        return Ok(Vec::new());
+    };
     Ok(set
         .leaves()?
         .into_iter()

@@ -11,3 +11,5 @@
 mod api;
 pub mod leaf;
 pub mod set;
+
+pub use api::{ensure_written, horizon};

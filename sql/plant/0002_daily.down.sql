@@ -1,0 +1,1 @@
+DROP TABLE plant.daily_summaries;

@@ -1,0 +1,341 @@
+//! `plant.oee_agg` and its relatives: aggregates whose running state is a `gemba_core::oee::State`.
+//!
+//! All four share their parts. A row's state is added (`_oee_add` from the five inputs, `_oee_add_state`
+//! from a stored state) or taken away again when a window moves on, which is exact; the final functions
+//! give the ratios or the state itself. They are plain C functions because the server's `internal` type
+//! has no counterpart that pgrx could declare for all of them.
+
+#![expect(
+    unsafe_code,
+    reason = "aggregate functions, called by PostgreSQL itself"
+)]
+
+use super::formulas;
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::composite::{Composite, fields};
+use crate::postgres::numeric;
+use gemba_core::oee::{Ideal, Invalid, Production, State};
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::prelude::*;
+use pgrx::varlena::{vardata_any, varsize_any_exhdr};
+use rust_decimal::Decimal;
+
+/// Declares a function that the install script names, with the record by which the server knows how to
+/// call it.
+macro_rules! c_function {
+    ($name:ident, $info:ident, $work:ident($($argument:expr),*)) => {
+        /// # Safety
+        /// Called by PostgreSQL with the arguments that the install script declares.
+        #[unsafe(no_mangle)]
+        #[pg_guard]
+        pub unsafe extern "C-unwind" fn $name(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: fcinfo is the argument of this very call.
+            unsafe { $work(fcinfo $(, $argument)*) }
+        }
+
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
+            &pg_sys::Pg_finfo_record { api_version: 1 }
+        }
+    };
+}
+
+#[rustfmt::skip]
+mod exported {
+    use super::*;
+
+    c_function!(gemba_oee_add, pg_finfo_gemba_oee_add, change(inputs, State::merged));
+    c_function!(gemba_oee_remove, pg_finfo_gemba_oee_remove, change(inputs, State::without));
+    c_function!(gemba_oee_add_state, pg_finfo_gemba_oee_add_state, change(stored, State::merged));
+    c_function!(gemba_oee_remove_state, pg_finfo_gemba_oee_remove_state, change(stored, State::without));
+    c_function!(gemba_oee_combine, pg_finfo_gemba_oee_combine, combine());
+    c_function!(gemba_oee_serialize, pg_finfo_gemba_oee_serialize, serialize());
+    c_function!(gemba_oee_deserialize, pg_finfo_gemba_oee_deserialize, deserialize());
+    c_function!(gemba_oee_final_figures, pg_finfo_gemba_oee_final_figures, finish(figures_value));
+    c_function!(gemba_oee_final_state, pg_finfo_gemba_oee_final_state, finish(state_value));
+}
+
+/// A stored state's fields, in the order of [`State::parts`].
+const PARTS: usize = 7;
+
+/// One decimal on its way between processes.
+const DECIMAL_BYTES: usize = 16;
+
+type Call = pg_sys::FunctionCallInfo;
+
+/// # Safety
+/// The function was declared with more than `number` arguments.
+unsafe fn argument(fcinfo: Call, number: usize) -> Option<pg_sys::Datum> {
+    // SAFETY: the caller vouches for the number.
+    unsafe {
+        let argument = &(*fcinfo).args.as_slice(number + 1)[number];
+        (!argument.isnull).then_some(argument.value)
+    }
+}
+
+/// # Safety
+/// `fcinfo` is the argument of a call by PostgreSQL.
+unsafe fn null(fcinfo: Call) -> pg_sys::Datum {
+    // SAFETY: as above.
+    unsafe { (*fcinfo).isnull = true }
+    pg_sys::Datum::null()
+}
+
+/// # Safety
+/// The first argument is an internal that one of these functions returned, or null.
+unsafe fn running(fcinfo: Call) -> Option<*mut State> {
+    // SAFETY: only these functions return this internal, and it lives in the aggregate's memory.
+    unsafe { argument(fcinfo, 0) }.map(|datum| datum.cast_mut_ptr::<State>())
+}
+
+/// A new state in the memory that lives as long as the aggregate.
+///
+/// # Safety
+/// `fcinfo` is the argument of a call by PostgreSQL.
+unsafe fn keep(fcinfo: Call, state: State) -> *mut State {
+    let mut context = std::ptr::null_mut();
+    // SAFETY: the out-pointer is live; the memory is large enough and aligned for any type.
+    unsafe {
+        if pg_sys::AggCheckCallContext(fcinfo, &raw mut context) == 0 {
+            Err::<(), _>(
+                Error::state("this function is part of an aggregate")
+                    .hint("call plant.oee_agg, plant.oee_state_agg or plant.oee_merge"),
+            )
+            .or_raise();
+        }
+        let memory = pg_sys::MemoryContextAlloc(context, size_of::<State>()).cast::<State>();
+        memory.write(state);
+        memory
+    }
+}
+
+/// Adds a row to the running state, or takes one away. Rows with a NULL among their inputs do not count.
+///
+/// # Safety
+/// The first argument is the running state.
+unsafe fn change(
+    fcinfo: Call,
+    row: unsafe fn(Call) -> Result<Option<State>>,
+    by: fn(&State, &State) -> Option<State>,
+) -> pg_sys::Datum {
+    // SAFETY: the arguments are as declared; the running state is ours alone.
+    unsafe {
+        match (running(fcinfo), row(fcinfo).or_raise()) {
+            (None, None) => null(fcinfo),
+            (Some(kept), None) => kept.into(),
+            (None, Some(state)) => keep(fcinfo, state).into(),
+            (Some(kept), Some(state)) => {
+                *kept = by(&*kept, &state).ok_or_else(too_large).or_raise();
+                kept.into()
+            }
+        }
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        "the sums of the aggregate are too large",
+    )
+    .detail("more than 28 digits")
+    .hint("aggregate fewer rows")
+}
+
+/// The state of a row's five inputs: planned minutes, downtime minutes, ideal cycle seconds, total, good.
+///
+/// # Safety
+/// The arguments are declared as these, after the running state.
+unsafe fn inputs(fcinfo: Call) -> Result<Option<State>> {
+    // SAFETY: three numerics and two bigints, each looked at for null.
+    unsafe {
+        let (Some(planned), Some(down), Some(cycle), Some(total), Some(good)) = (
+            argument(fcinfo, 1),
+            argument(fcinfo, 2),
+            argument(fcinfo, 3),
+            argument(fcinfo, 4),
+            argument(fcinfo, 5),
+        ) else {
+            return Ok(None);
+        };
+        let state = State::of(&Production {
+            planned_minutes: numeric::decimal(planned)?,
+            downtime_minutes: numeric::decimal(down)?,
+            ideal: Ideal::CycleSeconds(numeric::decimal(cycle)?),
+            total_count: total.value() as i64,
+            good_count: good.value() as i64,
+        })?;
+        Ok(Some(state))
+    }
+}
+
+/// The state of a row's second argument, a `plant.oee_state`.
+///
+/// # Safety
+/// It is declared as that.
+unsafe fn stored(fcinfo: Call) -> Result<Option<State>> {
+    // SAFETY: the type is as declared.
+    unsafe { argument(fcinfo, 1).map_or(Ok(None), |datum| state_of(datum)) }
+}
+
+/// The state that a `plant.oee_state` holds; none when any of its fields is NULL.
+///
+/// # Safety
+/// The datum is of that type.
+pub unsafe fn state_of(datum: pg_sys::Datum) -> Result<Option<State>> {
+    let mut parts = [Decimal::ZERO; PARTS];
+    // SAFETY: the caller vouches for the type, whose fields are all numeric.
+    unsafe {
+        for (part, field) in parts.iter_mut().zip(fields::<PARTS>(datum)?) {
+            match field {
+                Some(value) => *part = numeric::decimal(value)?,
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(State::from_parts(parts).map_err(
+        |invalid: Invalid| {
+            Error::invalid(format!("in a plant.oee_state, {invalid}"))
+                .detail(format!("{} {}", invalid.field, invalid.value))
+                .hint("make states with plant.oee_state_agg and plant.oee_merge")
+        },
+    )?))
+}
+
+fn figures_value(state: &State) -> Result<Composite> {
+    formulas::figures(&state.figures())
+}
+
+/// A state as a `plant.oee_state`.
+fn state_value(state: &State) -> Result<Composite> {
+    formulas::numerics(
+        "plant.oee_state",
+        &state.parts().map(|part| Some(part.normalize())),
+    )
+}
+
+/// # Safety
+/// Both arguments are running states.
+unsafe fn combine(fcinfo: Call) -> pg_sys::Datum {
+    // SAFETY: the second state may belong to another aggregate's memory, so it is copied.
+    unsafe {
+        let other = argument(fcinfo, 1).map(|datum| datum.cast_mut_ptr::<State>());
+        match (running(fcinfo), other) {
+            (None, None) => null(fcinfo),
+            (Some(kept), None) => kept.into(),
+            (None, Some(other)) => keep(fcinfo, *other).into(),
+            (Some(kept), Some(other)) => {
+                *kept = (*kept).merged(&*other).ok_or_else(too_large).or_raise();
+                kept.into()
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The argument is a running state; the server never calls this with a null.
+unsafe fn serialize(fcinfo: Call) -> pg_sys::Datum {
+    // SAFETY: as above.
+    unsafe {
+        let Some(state) = running(fcinfo) else {
+            return null(fcinfo);
+        };
+        let bytes: Vec<u8> = (*state)
+            .parts()
+            .iter()
+            .flat_map(Decimal::serialize)
+            .collect();
+        bytes.into_datum().unwrap_or_else(|| null(fcinfo))
+    }
+}
+
+/// # Safety
+/// The first argument is the bytea that [`serialize`] made.
+unsafe fn deserialize(fcinfo: Call) -> pg_sys::Datum {
+    // SAFETY: a bytea, read within its length.
+    unsafe {
+        let Some(datum) = argument(fcinfo, 0) else {
+            return null(fcinfo);
+        };
+        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let bytes = std::slice::from_raw_parts(
+            vardata_any(varlena).cast::<u8>(),
+            varsize_any_exhdr(varlena),
+        );
+        let mut parts = [Decimal::ZERO; PARTS];
+        for (part, bytes) in parts.iter_mut().zip(bytes.as_chunks::<DECIMAL_BYTES>().0) {
+            *part = Decimal::deserialize(*bytes);
+        }
+        let state = State::from_parts(parts).map_err(Error::from).or_raise();
+        keep(fcinfo, state).into()
+    }
+}
+
+/// # Safety
+/// The first argument is a running state.
+unsafe fn finish(fcinfo: Call, value: fn(&State) -> Result<Composite>) -> pg_sys::Datum {
+    // SAFETY: a final function only reads the state.
+    unsafe {
+        match running(fcinfo) {
+            None => null(fcinfo),
+            Some(state) => value(&*state)
+                .or_raise()
+                .into_datum()
+                .unwrap_or_else(|| null(fcinfo)),
+        }
+    }
+}
+
+/// A `plant.oee_state` as an argument.
+pub struct Stored(pub State);
+
+impl FromDatum for Stored {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _: pg_sys::Oid,
+    ) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller vouches for the type.
+        unsafe { state_of(datum) }.or_raise().map(Self)
+    }
+}
+
+// SAFETY: declared as what the install script calls the type.
+unsafe impl SqlTranslatable for Stored {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Stored);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> =
+        Ok(SqlMappingRef::literal("plant.oee_state"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("plant.oee_state")));
+}
+
+// SAFETY: an argument is read by its datum, as declared above. A state with NULLs in it is an empty one.
+unsafe impl<'fcx> ArgAbi<'fcx> for Stored {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the server passes what the function was declared with.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(State::default()))
+    }
+}
+
+/// The ratios of a stored state.
+#[pg_extern(
+    schema = "plant",
+    name = "oee_figures",
+    immutable,
+    parallel_safe,
+    strict,
+    requires = ["plant_types"]
+)]
+#[search_path(pg_catalog, pg_temp)]
+fn figures_of_state(
+    state: Stored,
+) -> Result<pgrx::composite_type!('static, "plant.oee_figures"), ErrorReport> {
+    Ok(figures_value(&state.0)?)
+}

@@ -1,0 +1,272 @@
+//! PostgreSQL's numeric as a decimal and back, without a text between them on the way in.
+
+#![expect(unsafe_code, reason = "this module is the boundary to the server")]
+
+use crate::error::{Error, OrRaise, Result};
+use gemba_core::oee::PLACES;
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::prelude::*;
+use pgrx::varlena::{vardata_any, varsize_any_exhdr};
+use rust_decimal::Decimal;
+
+/// A numeric argument or result, rounded to [`PLACES`] decimal places when it comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numeric(pub Decimal);
+
+// The first two bytes of a stored numeric say how the rest is to be read.
+const KIND: u16 = 0xC000;
+const LONG_NEGATIVE: u16 = 0x4000;
+const SHORT: u16 = 0x8000;
+const SPECIAL: u16 = 0xC000;
+const SHORT_NEGATIVE: u16 = 0x2000;
+const SHORT_WEIGHT_SIGN: u16 = 0x0040;
+const SHORT_WEIGHT: u16 = 0x003F;
+
+/// A digit of a stored numeric is one of this base.
+const BASE: i128 = 10_000;
+
+/// Digits behind the point that [`PLACES`] has room for.
+const FRACTION_DIGITS: i32 = PLACES as i32 / 4;
+
+/// The decimal that a datum of type numeric stands for, rounded to [`PLACES`] places.
+///
+/// # Errors
+/// `22003` for NaN, the infinities, and numbers past 28 digits.
+///
+/// # Safety
+/// The datum is a numeric and not null.
+pub unsafe fn decimal(datum: pg_sys::Datum) -> Result<Decimal> {
+    // SAFETY: detoasting gives a varlena that is whole; its data are 2-byte words, and an odd address of a
+    // short header is why they are read by bytes.
+    let bytes = unsafe {
+        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        std::slice::from_raw_parts(
+            vardata_any(varlena).cast::<u8>(),
+            varsize_any_exhdr(varlena),
+        )
+    };
+    let mut words = bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]));
+    let header = words.next().unwrap_or_default();
+    let (negative, weight) = match header & KIND {
+        SPECIAL => return Err(out_of_range("it is not a finite number")),
+        SHORT => {
+            let magnitude = i32::from(header & SHORT_WEIGHT);
+            let weight = if header & SHORT_WEIGHT_SIGN == 0 {
+                magnitude
+            } else {
+                magnitude - 64
+            };
+            (header & SHORT_NEGATIVE != 0, weight)
+        }
+        sign => {
+            // The other way round: any word is a weight.
+            let weight = words.next().unwrap_or_default().cast_signed();
+            (sign == LONG_NEGATIVE, i32::from(weight))
+        }
+    };
+    let mut mantissa: i128 = 0;
+    let mut place = weight;
+    for digit in words {
+        if place < -FRACTION_DIGITS {
+            // The first digit that has no room decides about rounding, half away from zero.
+            mantissa += i128::from(i128::from(digit) * 2 >= BASE && place == -FRACTION_DIGITS - 1);
+            break;
+        }
+        mantissa = mantissa
+            .checked_mul(BASE)
+            .and_then(|shifted| shifted.checked_add(i128::from(digit)))
+            .ok_or_else(too_long)?;
+        place -= 1;
+    }
+    // Zeros at the end are not stored.
+    if mantissa != 0 {
+        for _ in -FRACTION_DIGITS..=place {
+            mantissa = mantissa.checked_mul(BASE).ok_or_else(too_long)?;
+        }
+    }
+    Decimal::try_from_i128_with_scale(if negative { -mantissa } else { mantissa }, PLACES)
+        .map_err(|_| too_long())
+}
+
+fn out_of_range(why: &str) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        "the number cannot be computed with",
+    )
+    .detail(why)
+    .hint("give a finite number of at most 16 digits before the point")
+}
+
+fn too_long() -> Error {
+    out_of_range("it has too many digits")
+}
+
+impl FromDatum for Numeric {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _: pg_sys::Oid,
+    ) -> Option<Self> {
+        // SAFETY: the caller vouches for the type, and null is looked at first.
+        (!is_null).then(|| Self(unsafe { decimal(datum) }.or_raise()))
+    }
+}
+
+impl IntoDatum for Numeric {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        let Ok(mantissa) = i64::try_from(self.0.mantissa()) else {
+            return AnyNumeric::try_from(self.0.to_string().as_str())
+                .ok()
+                .and_then(IntoDatum::into_datum);
+        };
+        // SAFETY: returns a palloc'd numeric; every i64 and every scale of a decimal is valid input.
+        let numeric = unsafe { pg_sys::int64_div_fast_to_numeric(mantissa, self.0.scale() as i32) };
+        Some(pg_sys::Datum::from(numeric))
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::NUMERICOID
+    }
+}
+
+// SAFETY: declared as what the server calls the type.
+unsafe impl SqlTranslatable for Numeric {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Numeric);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> =
+        Ok(SqlMappingRef::literal("numeric"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        Ok(ReturnsRef::One(SqlMappingRef::literal("numeric")));
+}
+
+// SAFETY: the result is a datum of the type declared above, or null.
+unsafe impl BoxRet for Numeric {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: it is returned, as the caller promises.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
+// SAFETY: an argument is read by its datum, as declared above.
+unsafe impl<'fcx> ArgAbi<'fcx> for Numeric {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the server passes what the function was declared with.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(Decimal::ZERO))
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use super::Numeric;
+    use crate::postgres::spi;
+    use pgrx::prelude::*;
+
+    fn read(number: &str) -> Option<String> {
+        spi::read_one::<Numeric>(&format!("SELECT '{number}'::numeric"), &[])
+            .ok()
+            .flatten()
+            .map(|Numeric(value)| value.normalize().to_string())
+    }
+
+    #[pg_test]
+    fn numbers_arrive_as_they_are() {
+        for number in [
+            "0",
+            "1",
+            "-1",
+            "10000",
+            "9999",
+            "100000000",
+            "-0.5",
+            "0.0001",
+            "0.00001",
+            "12.34",
+            "123456789.123456789",
+            "0.000000000001",
+            "-9999999999999999",
+            "1000000000000",
+            "90000.00009",
+            "0.10203040506",
+        ] {
+            assert_eq!(read(number).as_deref(), Some(number));
+        }
+        // Long headers: a scale or a weight that a short one has no room for.
+        assert_eq!(read(&format!("1.{}", "0".repeat(70))).as_deref(), Some("1"));
+        assert_eq!(read("0.0000000000005").as_deref(), Some("0.000000000001"));
+        assert_eq!(read("-0.0000000000005").as_deref(), Some("-0.000000000001"));
+        assert_eq!(read("0.00000000000049999").as_deref(), Some("0"));
+        assert_eq!(read("1e-300").as_deref(), Some("0"));
+        assert_eq!(read("1.9999999999999").as_deref(), Some("2"));
+    }
+
+    #[pg_test]
+    fn random_numbers_make_the_round_trip() {
+        let same = spi::read_all::<bool>(
+            "SELECT n FROM (SELECT ((random() - 0.5) * pow(10::numeric, (random() * 18 - 4)::int))::numeric AS n
+               FROM generate_series(1, 2000)) AS x",
+            &[],
+            |row| {
+                let ours = row.get::<Numeric>(1)?;
+                let theirs = row.get::<AnyNumeric>(1)?;
+                let text = ours.map(|n| n.0.normalize().to_string()).unwrap_or_default();
+                Ok(AnyNumeric::try_from(text.as_str()).ok()
+                    == theirs.map(|n| n.rescale::<40, 12>().map(AnyNumeric::from).unwrap_or_default()))
+            },
+        );
+        assert!(same.is_ok_and(|all| all.len() == 2000 && all.into_iter().all(|same| same)));
+    }
+
+    #[pg_test]
+    fn numbers_leave_as_they_are() {
+        for number in [
+            "0",
+            "-1",
+            "0.00",
+            "225.00",
+            "-0.000000000001",
+            "9223372036854775807",
+            "9223372036854775808",
+            "-79228162514264337593543950335",
+            "0.0000000000000000000000000001",
+            "12345678901234567.8901",
+        ] {
+            let written = number
+                .parse()
+                .ok()
+                .and_then(|value| {
+                    spi::read_one::<String>("SELECT $1::text", &[Numeric(value).into()]).ok()
+                })
+                .flatten();
+            assert_eq!(written.as_deref(), Some(number));
+        }
+    }
+
+    #[pg_test(error = "the number cannot be computed with")]
+    fn not_a_number() {
+        let _ = read("NaN");
+    }
+
+    #[pg_test(error = "the number cannot be computed with")]
+    fn infinite() {
+        let _ = read("-Infinity");
+    }
+
+    #[pg_test(error = "the number cannot be computed with")]
+    fn too_many_digits() {
+        let _ = read("1e17");
+    }
+
+    #[pg_test(error = "the number cannot be computed with")]
+    fn far_too_many_digits() {
+        let _ = read("1e4000");
+    }
+}
