@@ -65,7 +65,28 @@ const DISAGREEMENTS: &[(&str, &str)] = &[
          WHERE (kept.reading_count, kept.sum_value, kept.min_value, kept.max_value)
                IS DISTINCT FROM (fresh.reading_count, fresh.sum_value, fresh.min_value, fresh.max_value)",
     ),
-    // Only what is not archived: beyond that the rollup knows more than its source.
+    // Only what has not been dropped: beyond that the rollup knows more than its source.
+    (
+        "plant.live_hourly",
+        "WITH edge AS (SELECT min(from_time) AS at FROM gemba.partitions WHERE parent = 'plant.live_snapshots'::regclass)
+         SELECT * FROM (
+           SELECT bucket, asset_id, snapshots, current_output, target_output, status, lowest_variance, highest_variance, average_variance
+             FROM plant.live_hourly, edge WHERE bucket >= edge.at) AS kept
+         FULL JOIN (
+           SELECT date_trunc('hour', snapshot_timestamp, 'UTC') AS bucket, asset_id, count(*) AS snapshots,
+                  (array_agg(current_output ORDER BY snapshot_timestamp DESC) FILTER (WHERE current_output IS NOT NULL))[1] AS current_output,
+                  (array_agg(target_output ORDER BY snapshot_timestamp DESC) FILTER (WHERE target_output IS NOT NULL))[1] AS target_output,
+                  (array_agg(status ORDER BY snapshot_timestamp DESC) FILTER (WHERE status IS NOT NULL))[1] AS status,
+                  min(output_variance) AS lowest_variance, max(output_variance) AS highest_variance,
+                  avg(output_variance) AS average_variance
+             FROM plant.live_snapshots GROUP BY 1, 2) AS fresh USING (bucket, asset_id)
+         WHERE (kept.snapshots, kept.current_output, kept.target_output, kept.status, kept.lowest_variance,
+                kept.highest_variance, round(kept.average_variance, 6))
+               IS DISTINCT FROM
+               (fresh.snapshots, fresh.current_output, fresh.target_output, fresh.status, fresh.lowest_variance,
+                fresh.highest_variance, round(fresh.average_variance, 6))",
+    ),
+    // Only what is not archived.
     (
         "shop.orders_hourly",
         "WITH edge AS (SELECT min(from_time) AS at FROM gemba.partitions WHERE parent = 'shop.orders'::regclass)
@@ -84,6 +105,10 @@ INSERT INTO telemetry.sensor_readings (\"timestamp\", sensor_id, floor_number, r
   VALUES ('2025-05-31 23:59:59+07', 'floor4.s3', 4, 1), ('2025-01-31 12:00+07', 'floor4.s3', 4, 2);
 UPDATE telemetry.sensor_readings SET reading_value = 5 WHERE sensor_id = 'floor5.s4' AND \"timestamp\" < '2025-02-02';
 SELECT gemba.maintain_partitions();
+INSERT INTO plant.live_snapshots (asset_id, snapshot_timestamp, current_output, target_output)
+  VALUES ('00000000-0000-0000-0000-000000000103', now() - interval '90 minutes', 7, 9);
+UPDATE plant.live_snapshots SET target_output = 50, status = 'behind' WHERE snapshot_timestamp < now() - interval '9 hours';
+DELETE FROM plant.live_snapshots WHERE asset_id = '00000000-0000-0000-0000-000000000102' AND snapshot_timestamp < now() - interval '10 hours';
 INSERT INTO shop.orders (placed_at, customer, amount) VALUES (now(), 4, 4);
 DELETE FROM shop.orders WHERE customer = 1 AND placed_at > now() - interval '1 day';
 SELECT gemba.refresh_rollups();
@@ -141,7 +166,87 @@ pub fn assert_works(client: &mut Client) -> Result<()> {
         seen == 0,
         "a user without a subscription sees {seen} readings"
     );
+    plant_works(client)
+}
+
+/// A call, what it is expected to answer, and what it answers.
+fn answers(client: &mut Client, steps: &[(&str, &str)]) -> Result<()> {
+    for (sql, expected) in steps {
+        let found: Vec<String> = client
+            .query(&format!("SELECT q::text FROM ({sql}) AS q"), &[])
+            .with_context(|| (*sql).to_owned())?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        ensure!(
+            found.join(" ") == *expected,
+            "{sql}\n  expected: {expected}\n  found:    {}",
+            found.join(" ")
+        );
+    }
     Ok(())
+}
+
+/// Pipelines, report, live view and safety events of the plant.
+fn plant_works(client: &mut Client) -> Result<()> {
+    const COUNTS: &str =
+        "rows_read, accepted, inserted, updated, unchanged, rejected, safety_events";
+    let waiting_daily = format!("SELECT {COUNTS} FROM plant.process_daily()");
+    let waiting_live = format!("SELECT {COUNTS} FROM plant.process_live()");
+    let daily = format!(
+        "SELECT {COUNTS} FROM plant.ingest_daily(jsonb_build_array(jsonb_build_object(
+           'source_id', 'LATHE-3', 'report_date', '2025-07-01', 'total_count', 300)))"
+    );
+    let live = format!(
+        "SELECT {COUNTS} FROM plant.ingest_live(jsonb_build_array(jsonb_build_object(
+           'source_id', 'PRESS-1', 'current_output', 91,
+           'snapshot_timestamp', (SELECT max(snapshot_timestamp) + interval '1 second' FROM plant.live_snapshots
+                                   WHERE asset_id = '00000000-0000-0000-0000-000000000102'), 'reason_code', 'Fire', 'source_record_id', 'after')))"
+    );
+    answers(
+        client,
+        &[
+            (&waiting_daily, "(2,1,1,0,0,1,0)"),
+            (&waiting_daily, "(0,0,0,0,0,0,0)"),
+            (&waiting_live, "(2,1,1,0,0,1,1)"),
+            (&waiting_live, "(0,0,0,0,0,0,0)"),
+            (&daily, "(1,1,1,0,0,0,0)"),
+            (&daily, "(1,1,0,0,1,0,0)"),
+            (&live, "(1,1,1,0,0,0,1)"),
+            (&live, "(1,1,0,0,1,0,0)"),
+            (
+                "SELECT pipeline, field, count(*) FROM plant.ingest_rejects GROUP BY 1, 2 ORDER BY 1, 2",
+                "(daily,report_date,1) (daily,source_id,1) (live,snapshot_timestamp,1)",
+            ),
+            (
+                "SELECT name, oee IS NOT NULL, actual_output, open_safety_events, estimated FROM plant.morning_report('2025-07-01') ORDER BY name",
+                "(Lathe,t,300,1,\"{planned_minutes,downtime_minutes,ideal_rate,hourly_rate,cost_per_unit,good_count}\") \
+                 (\"Press 1\",t,410,3,{downtime_minutes}) (\"Press 2, \"\"the old one\"\"\",f,,2,)",
+            ),
+            (
+                "SELECT count(*), count(*) FILTER (WHERE trend_7 IS NOT NULL), min(summary) <> '' FROM plant.morning_report('2025-06-30')",
+                "(4,4,t)",
+            ),
+            (
+                "SELECT count(*), count(*) FILTER (WHERE status NOT IN ('stale', 'no data')) FROM plant.live_status()",
+                "(3,2)",
+            ),
+            (
+                "SELECT changed, is_resolved FROM plant.resolve_safety_event((SELECT id FROM plant.safety_events WHERE source_record_id = 'after'), 'seen')",
+                "(t,t)",
+            ),
+            (
+                "SELECT action, note, done_by FROM plant.safety_event_log
+                  WHERE event_id = (SELECT id FROM plant.safety_events WHERE source_record_id = 'after') ORDER BY id",
+                "(recorded,,postgres) (resolved,seen,postgres)",
+            ),
+            (
+                "SELECT plant.morning_report_html('2025-07-01') LIKE '%<h1>%Works &#34;3&#34; &#60;Süd&#62;%</h1>%'",
+                "(t)",
+            ),
+        ],
+    )
+    .context("the plant")
 }
 
 fn agree(client: &mut Client, when: &str) -> Result<()> {

@@ -27,6 +27,52 @@ INSERT INTO telemetry.import_lines (line) VALUES ('Date,"z1_Light(kW)"'), ('');
 UPDATE telemetry.plausible_ranges SET max_value = 299 WHERE unit = 'kW';
 SELECT gemba.refresh_rollups();
 
+-- Plant -------------------------------------------------------------------------------------------
+UPDATE plant.settings SET plant_name = 'Works "3" <Süd>', time_zone = 'Asia/Bangkok', day_starts_at = '05:30', currency = 'THB',
+  tolerance_pct = 7.5, default_severity = 'high', live_window = '45 minutes', oee_target = 82.5;
+INSERT INTO plant.assets (id, name, source_id, area, planned_minutes, ideal_rate, oee_target, is_active) VALUES
+  ('00000000-0000-0000-0000-000000000101', 'Press 1', 'PRESS-1', 'North', 960, 120.5, 88.5, true),
+  ('00000000-0000-0000-0000-000000000102', 'Press 2, "the old one"', 'PRESS-2', 'North', 480, 60, NULL, true),
+  ('00000000-0000-0000-0000-000000000103', 'Lathe', 'LATHE-3', NULL, NULL, NULL, NULL, true),
+  ('00000000-0000-0000-0000-000000000104', 'Retired', 'RETIRED-4', 'South', 480, 100, NULL, false);
+INSERT INTO plant.cost_centers (asset_id, standard_hourly_rate, cost_per_unit) VALUES
+  ('00000000-0000-0000-0000-000000000101', 250.75, 4.2),
+  ('00000000-0000-0000-0000-000000000102', 80, NULL);
+UPDATE plant.shifts SET starts_at = '05:30', ends_at = '13:30' WHERE name = 'Day';
+INSERT INTO plant.shifts (name, starts_at, ends_at) VALUES ('Late', '20:00', '02:00');
+INSERT INTO plant.shift_targets (asset_id, target_output, shift, effective_date) VALUES
+  ('00000000-0000-0000-0000-000000000101', 700, 'Day', NULL),
+  ('00000000-0000-0000-0000-000000000101', 650, 'Night', NULL),
+  ('00000000-0000-0000-0000-000000000101', 800, 'Day', '2025-01-01'),
+  ('00000000-0000-0000-0000-000000000102', 400, NULL, NULL),
+  ('00000000-0000-0000-0000-000000000102', 420, NULL, '2025-06-01'),
+  ('00000000-0000-0000-0000-000000000104', 1, 'Late', '2099-01-01');
+UPDATE plant.safety_codes SET severity = 'critical' WHERE reason_code = 'Safety Issue';
+INSERT INTO plant.safety_codes (reason_code, severity) VALUES ('Near miss', 'low'), ('Fire', NULL);
+SELECT * FROM plant.ingest_daily((
+  SELECT jsonb_agg(jsonb_build_object('asset_id', a.id, 'report_date', date '2025-07-01' - n, 'downtime_minutes', n * 7.25,
+                                      'total_count', 500 + n, 'waste_count', n % 9))
+    FROM plant.assets AS a, generate_series(1, 40) AS n));
+SELECT * FROM plant.ingest_daily('[{"source_id": "LATHE-3", "report_date": "2025-02-30", "total_count": 1}]');
+SELECT * FROM plant.ingest_live((
+  SELECT jsonb_agg(jsonb_build_object('source_id', a.source_id, 'snapshot_timestamp', now() - n * interval '11 minutes', 'current_output', 90 - n)
+                   || CASE WHEN n = 40 THEN '{"reason_code": "Near miss", "description": "Öl am Boden", "duration_minutes": 12.5}'
+                           WHEN n = 60 THEN jsonb_build_object('reason_code', 'Safety Issue', 'source_record_id', a.source_id || '/60')
+                           WHEN n = 70 THEN '{"reason_code": "Fire", "financial_impact": "99.95"}' ELSE '{}' END)
+    FROM plant.assets AS a, generate_series(0, 90) AS n WHERE a.is_active));
+SELECT plant.resolve_safety_event(id, 'cleaned', '00000000-0000-0000-0000-0000000000f1') FROM plant.safety_events WHERE reason_code = 'Near miss';
+SELECT plant.reopen_safety_event(e.id, E'still\twet') FROM plant.safety_events e JOIN plant.assets a ON a.id = e.asset_id AND a.source_id = 'PRESS-1' WHERE reason_code = 'Near miss';
+SELECT plant.resolve_safety_event(id) FROM plant.safety_events WHERE reason_code = 'Fire';
+INSERT INTO plant.machine_states (asset_id, started_at, ended_at, state, reason_code)
+  SELECT a.id, now() - n * interval '50 minutes', CASE WHEN n % 5 = 0 THEN now() - n * interval '50 minutes' + interval '9 minutes' END,
+         (ARRAY['running', 'stopped', 'planned_stop', 'idle'])[n % 4 + 1], CASE WHEN n % 4 = 1 THEN 'jam ' || n END
+    FROM plant.assets AS a, generate_series(0, 60) AS n;
+INSERT INTO plant.daily_inbox (source_id, report_date, total_count, good_count) VALUES
+  ('PRESS-1', '2025-07-01', '410', '400'), ('NOBODY', '2025-07-01', '1', NULL);
+INSERT INTO plant.live_inbox (source_id, snapshot_timestamp, current_output, reason_code) VALUES
+  ('PRESS-2', (now() - interval '4 minutes')::text, '77', 'Fire'), ('PRESS-2', 'yesterday', '1', NULL);
+SELECT gemba.refresh_rollups();
+
 -- Theirs, on ours ---------------------------------------------------------------------------------
 CREATE POLICY night_shift ON telemetry.sensor_readings FOR SELECT TO fixture_reader USING (sensor_id = 'floor4.s3');
 ALTER POLICY plausible_ranges_reader_select ON telemetry.plausible_ranges USING (max_value > 0);
@@ -36,10 +82,23 @@ GRANT SELECT (sensor_id, unit) ON telemetry.sensors TO fixture_reader;
 GRANT EXECUTE ON FUNCTION gemba.refresh_rollups() TO fixture_reader;
 CREATE INDEX sensors_zone_idx ON telemetry.sensors (zone) WHERE zone IS NOT NULL;
 COMMENT ON COLUMN telemetry.sensors.zone IS 'ours: A to D';
+CREATE POLICY north ON plant.assets FOR SELECT TO fixture_reader USING (area = 'North');
+ALTER POLICY safety_codes_reader_select ON plant.safety_codes USING (severity IS NOT NULL);
+GRANT USAGE ON SCHEMA plant TO fixture_reader;
+GRANT SELECT ON plant.assets, plant.live_hourly TO fixture_reader;
+GRANT SELECT (asset_id, report_date, oee_percentage) ON plant.daily_summaries TO fixture_reader;
+GRANT EXECUTE ON FUNCTION plant.live_status() TO fixture_reader;
+CREATE INDEX assets_name_idx ON plant.assets (lower(name));
+CREATE INDEX live_snapshots_status_idx ON plant.live_snapshots (status) WHERE status = 'behind';
+COMMENT ON COLUMN plant.assets.area IS 'ours: North or South';
+SELECT gemba.manage_partitions('plant.live_snapshots', '1 day', premake => 2, retain => '3 days');
 CREATE SCHEMA shop;
 CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
 CREATE TRIGGER note BEFORE UPDATE ON telemetry.sensors FOR EACH ROW EXECUTE FUNCTION shop.note();
 CREATE VIEW shop.hourly AS SELECT * FROM telemetry.hourly_aggregates;
+CREATE TABLE shop.weeks (asset_id uuid REFERENCES plant.assets, week date, state plant.oee_state);
+CREATE VIEW shop.oee AS SELECT report_date, (plant.oee_agg(oee_state)).oee FROM plant.daily_summaries GROUP BY report_date;
+INSERT INTO shop.weeks SELECT asset_id, date_trunc('week', report_date)::date, plant.oee_merge(oee_state) FROM plant.daily_summaries GROUP BY 1, 2;
 CREATE FUNCTION shop.watch() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
 CREATE EVENT TRIGGER shop_watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION shop.watch();
 
@@ -72,3 +131,5 @@ DELETE FROM shop.orders WHERE customer = 3 AND placed_at > now() - interval '2 d
 DELETE FROM telemetry.sensor_readings WHERE sensor_id = 'floor4.s3' AND "timestamp" < '2025-02-01 00:00+07';
 INSERT INTO telemetry.sensor_readings ("timestamp", sensor_id, floor_number, reading_value)
   VALUES ('2025-03-31 23:59:30+07', 'floor4.s3', 4, 77);
+UPDATE plant.live_snapshots SET current_output = current_output + 3 WHERE snapshot_timestamp > now() - interval '2 hours';
+DELETE FROM plant.live_snapshots WHERE snapshot_timestamp > now() - interval '3 hours' AND status IS NULL;

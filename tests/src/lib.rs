@@ -36,6 +36,7 @@
 //! **Roles** belong to the cluster, not to the database: a test that makes one gives it a name of its
 //! own (see [`Database::role`]).
 
+pub mod browser;
 mod client;
 mod cluster;
 mod database;

@@ -8,7 +8,8 @@ use gemba_tests::{
 };
 use postgres::Client;
 
-const MODULE: &str = "telemetry";
+/// Those that stand on their own tables.
+const MODULES: [&str; 2] = ["telemetry", "plant"];
 
 fn names(client: &mut Client, sql: &str) -> Result<Vec<String>> {
     Ok(client
@@ -18,11 +19,11 @@ fn names(client: &mut Client, sql: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-fn latest(client: &mut Client) -> Result<i32> {
+fn latest(client: &mut Client, module: &str) -> Result<i32> {
     Ok(client
         .query_one(
             "SELECT max(version) FROM gemba.available_migrations() WHERE module = $1",
-            &[&MODULE],
+            &[&module],
         )?
         .get(0))
 }
@@ -36,17 +37,22 @@ fn history(client: &mut Client) -> Result<Vec<String>> {
 }
 
 /// The database without what a migration leaves on purpose: its own history, and numbers handed out. A
-/// rollup made anew has a new number, which stands in its triggers and in its live view.
+/// rollup made anew has a new number, which stands in its triggers and in its live view. The plant's
+/// settings know when they were made.
 fn shape(client: &mut Client) -> Result<Snapshot> {
     const BEFORE_NUMBERS: &[&str] = &[
         "gemba_rollup_",
         "capture_rows('",
         "capture_truncate('",
         "note_insert(new.\"timestamp\", ",
+        "note_insert(new.snapshot_timestamp, ",
         "pending_buckets(",
     ];
     Ok(snapshot(client)?
-        .without(|kind, name| ["rows", "position"].contains(&kind) && name.starts_with("gemba."))
+        .without(|kind, name| {
+            ["rows", "position"].contains(&kind) && name.starts_with("gemba.")
+                || (kind, name) == ("rows", "plant.settings")
+        })
         .rewritten(|text| {
             BEFORE_NUMBERS
                 .iter()
@@ -76,29 +82,32 @@ fn without_modules(name: &str) -> Result<Database<'static>> {
 fn history_says_what_ran_when_and_by_whom() -> Result<()> {
     let db = extended("history")?;
     let mut client = db.connect()?;
-    let latest = latest(&mut client)?;
-    let rows = client.query(
-        "SELECT version, name, checksum, applied_at <= now() AS past, applied_by, direction, execution_ms
-           FROM gemba.schema_versions WHERE module = $1 ORDER BY id",
-        &[&MODULE],
-    )?;
-    assert_eq!(
-        rows.iter()
-            .map(|row| row.get("version"))
-            .collect::<Vec<i32>>(),
-        (1..=latest).collect::<Vec<_>>()
-    );
-    for row in rows {
-        let checksum: String = row.get("checksum");
-        assert!(
-            checksum.len() == 64 && checksum.chars().all(|c| c.is_ascii_hexdigit()),
-            "{checksum}"
+    for module in MODULES {
+        let latest = latest(&mut client, module)?;
+        let rows = client.query(
+            "SELECT version, name, checksum, applied_at <= now() AS past, applied_by, direction, execution_ms
+               FROM gemba.schema_versions WHERE module = $1 ORDER BY id",
+            &[&module],
+        )?;
+        assert_eq!(
+            rows.iter()
+                .map(|row| row.get("version"))
+                .collect::<Vec<i32>>(),
+            (1..=latest).collect::<Vec<_>>(),
+            "{module}"
         );
-        assert!(!row.get::<_, String>("name").is_empty());
-        assert!(row.get::<_, bool>("past"));
-        assert_eq!(row.get::<_, String>("applied_by"), "postgres");
-        assert_eq!(row.get::<_, String>("direction"), "up");
-        assert!(row.get::<_, f64>("execution_ms") > 0.0);
+        for row in rows {
+            let checksum: String = row.get("checksum");
+            assert!(
+                checksum.len() == 64 && checksum.chars().all(|c| c.is_ascii_hexdigit()),
+                "{checksum}"
+            );
+            assert!(!row.get::<_, String>("name").is_empty());
+            assert!(row.get::<_, bool>("past"));
+            assert_eq!(row.get::<_, String>("applied_by"), "postgres");
+            assert_eq!(row.get::<_, String>("direction"), "up");
+            assert!(row.get::<_, f64>("execution_ms") > 0.0);
+        }
     }
     Ok(())
 }
@@ -109,18 +118,18 @@ fn deploying_again_does_nothing() -> Result<()> {
     let mut client = db.connect()?;
     let (before, ran) = (snapshot(&mut client)?, history(&mut client)?);
     assert_eq!(client.query("SELECT * FROM gemba.deploy()", &[])?.len(), 0);
-    assert_eq!(
-        client
-            .query("SELECT * FROM gemba.deploy($1)", &[&MODULE])?
-            .len(),
-        0
-    );
-    assert_eq!(
-        client
-            .query("SELECT * FROM gemba.migrate($1)", &[&MODULE])?
-            .len(),
-        0
-    );
+    for module in MODULES {
+        for again in [
+            "SELECT * FROM gemba.deploy($1)",
+            "SELECT * FROM gemba.migrate($1)",
+        ] {
+            assert_eq!(
+                client.query(again, &[&module])?.len(),
+                0,
+                "{again}: {module}"
+            );
+        }
+    }
     assert_eq!(history(&mut client)?, ran);
     before.assert_same(&snapshot(&mut client)?, "deploying again");
     Ok(())
@@ -139,41 +148,58 @@ fn a_later_deploy_equals_an_install() -> Result<()> {
 
 #[test]
 fn every_migration_goes_down_and_up_again() -> Result<()> {
-    let db = extended("down_up")?;
+    for module in MODULES {
+        goes_down_and_up_again(module)?;
+    }
+    Ok(())
+}
+
+fn goes_down_and_up_again(module: &str) -> Result<()> {
+    let db = without_modules(&format!("down_up_{module}"))?;
     let mut client = db.connect()?;
-    let latest = latest(&mut client)?;
+    client.query("SELECT * FROM gemba.deploy($1)", &[&module])?;
+    let latest = latest(&mut client, module)?;
     assert!(latest > 0);
     let mut shapes = vec![shape(&mut client)?];
     for version in (0..latest).rev() {
         let steps = client.query(
             "SELECT version, direction FROM gemba.migrate($1, $2)",
-            &[&MODULE, &version],
+            &[&module, &version],
         )?;
-        assert_eq!(steps.len(), 1, "down to {version}");
+        assert_eq!(steps.len(), 1, "{module} down to {version}");
         assert_eq!(steps[0].get::<_, i32>(0), version + 1);
         assert_eq!(steps[0].get::<_, String>(1), "down");
         shapes.push(shape(&mut client)?);
     }
     let left = names(
         &mut client,
-        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'telemetry'::regnamespace
+        "SELECT oid::regclass::text FROM pg_class
+          WHERE relnamespace IN ('telemetry'::regnamespace, 'gemba_archive'::regnamespace)
+             -- The plant's types are the extension's.
+             OR relnamespace = 'plant'::regnamespace AND relkind <> 'c'
          UNION ALL SELECT parent::text FROM gemba.partition_sets
-         UNION ALL SELECT rollup::text FROM gemba.rollups
-         UNION ALL SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'gemba_archive'::regnamespace",
+         UNION ALL SELECT rollup::text FROM gemba.rollups",
     )?;
-    assert_eq!(left, Vec::<String>::new(), "version 0 is not empty");
+    assert_eq!(
+        left,
+        Vec::<String>::new(),
+        "version 0 of {module} is not empty"
+    );
     for version in 0..latest {
         let expected = shapes.pop().context("one shape for each version")?;
         expected.assert_same(
             &shape(&mut client)?,
-            &format!("going down below {version} and up again"),
+            &format!("{module}: going down below {version} and up again"),
         );
         client.query(
             "SELECT * FROM gemba.migrate($1, $2)",
-            &[&MODULE, &(version + 1)],
+            &[&module, &(version + 1)],
         )?;
     }
-    shapes[0].assert_same(&shape(&mut client)?, "going all the way down and up again");
+    shapes[0].assert_same(
+        &shape(&mut client)?,
+        &format!("{module}: going all the way down and up again"),
+    );
     Ok(())
 }
 
@@ -235,28 +261,35 @@ fn undeploy_refuses_while_there_are_rows() -> Result<()> {
 fn an_empty_module_is_undeployed_without_force() -> Result<()> {
     let db = extended("undeploy_empty")?;
     let mut client = db.connect()?;
-    client.query("SELECT * FROM gemba.undeploy('telemetry')", &[])?;
-    assert!(
-        client
-            .query("SELECT * FROM gemba.undeploy('telemetry')", &[])?
-            .is_empty(),
-        "twice"
-    );
+    for module in MODULES {
+        client.query("SELECT * FROM gemba.undeploy($1)", &[&module])?;
+        assert!(
+            client
+                .query("SELECT * FROM gemba.undeploy($1)", &[&module])?
+                .is_empty(),
+            "{module} twice"
+        );
+    }
     Ok(())
 }
 
 #[test]
 fn what_another_module_requires_stays() -> Result<()> {
-    let db = extended("undeploy_required")?;
-    let mut client = db.connect()?;
-    let error = expect_sqlstate(
-        client.query("SELECT * FROM gemba.undeploy('auth', true)", &[]),
-        "2BP01",
-    );
-    assert!(
-        error.hint().unwrap_or_default().contains("telemetry"),
-        "{error:?}"
-    );
+    for module in MODULES {
+        let db = without_modules(&format!("undeploy_required_{module}"))?;
+        let mut client = db.connect()?;
+        client.query("SELECT * FROM gemba.deploy($1)", &[&module])?;
+        let error = expect_sqlstate(
+            client.query("SELECT * FROM gemba.undeploy('auth', true)", &[]),
+            "2BP01",
+        );
+        assert!(
+            error.hint().unwrap_or_default().contains(module),
+            "{error:?}"
+        );
+        client.query("SELECT * FROM gemba.undeploy($1)", &[&module])?;
+        client.query("SELECT * FROM gemba.undeploy('auth', true)", &[])?;
+    }
     Ok(())
 }
 
@@ -387,7 +420,13 @@ const SUPABASE: &str = "
 
 #[test]
 fn a_supabase_database_keeps_what_it_has() -> Result<()> {
-    const OURS: &[&str] = &["gemba", "gemba_archive", "gemba_internal", "telemetry"];
+    const OURS: &[&str] = &[
+        "gemba",
+        "gemba_archive",
+        "gemba_internal",
+        "plant",
+        "telemetry",
+    ];
     // Roles belong to the cluster, so this one needs a cluster where nobody has made them yet.
     let cluster = Cluster::new()?;
     let db = cluster.database("supabase")?;
@@ -415,7 +454,8 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
 
     // Their default grants reach none of our objects, nor a partition that is made later.
     client.batch_execute(
-        "SELECT gemba.ensure_partitions('telemetry.sensor_readings', '2031-01-01', '2031-03-01')",
+        "SELECT gemba.ensure_partitions('telemetry.sensor_readings', '2031-01-01', '2031-03-01');
+         SELECT gemba.ensure_partitions('plant.live_snapshots', '2031-01-01', '2031-01-03')",
     )?;
     client.batch_execute("CREATE ROLE passer_by")?;
     let elsewhere = extended("supabase_compare")?;
@@ -430,7 +470,9 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
     );
 
     // Going away leaves theirs as it was.
-    client.query("SELECT * FROM gemba.undeploy('telemetry')", &[])?;
+    for module in MODULES {
+        client.query("SELECT * FROM gemba.undeploy($1)", &[&module])?;
+    }
     client.query("SELECT * FROM gemba.undeploy('auth')", &[])?;
     client.batch_execute("DROP EXTENSION gemba")?;
     before.assert_same(

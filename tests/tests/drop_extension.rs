@@ -19,7 +19,7 @@ fn tables(client: &mut Client) -> Result<Vec<String>> {
     names(
         client,
         "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname IN ('gemba', 'gemba_archive', 'telemetry') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+          WHERE n.nspname IN ('gemba', 'gemba_archive', 'plant', 'telemetry') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
           ORDER BY 1",
     )
 }
@@ -28,7 +28,7 @@ fn tables(client: &mut Client) -> Result<Vec<String>> {
 fn left_behind(client: &mut Client) -> Result<Vec<String>> {
     names(
         client,
-        "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ('gemba', 'gemba_archive', 'telemetry')
+        "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ('gemba', 'gemba_archive', 'gemba_internal', 'plant', 'telemetry')
          UNION ALL SELECT 'extension ' || extname FROM pg_extension WHERE extname = 'gemba'
          UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
          UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE probin LIKE '%gemba%'",
@@ -56,11 +56,18 @@ fn drop_refuses_while_there_are_tables() -> Result<()> {
             .any(|name| name == "telemetry.sensor_readings"),
         "{before:?}"
     );
-    let error = expect_sqlstate(client.execute("DROP EXTENSION gemba", &[]), DEPENDENT);
     assert!(
-        error.detail().unwrap_or_default().contains("telemetry"),
-        "{error:?}"
+        before.iter().any(|name| name == "plant.live_snapshots"),
+        "{before:?}"
     );
+    let error = expect_sqlstate(client.execute("DROP EXTENSION gemba", &[]), DEPENDENT);
+    // Those that need one of its types are named, whatever else is.
+    for name in ["telemetry", "plant.daily_summaries"] {
+        assert!(
+            error.detail().unwrap_or_default().contains(name),
+            "{name}: {error:?}"
+        );
+    }
     assert_eq!(tables(&mut client)?, before);
     Ok(())
 }
@@ -85,7 +92,10 @@ fn without_modules_a_plain_drop_works() -> Result<()> {
     let (_db, mut client) = created("drop_none", Some("none"))?;
     let domain = names(
         &mut client,
-        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace IN ('telemetry'::regnamespace, 'gemba_archive'::regnamespace)",
+        "SELECT oid::regclass::text FROM pg_class
+          WHERE relnamespace IN ('plant'::regnamespace, 'telemetry'::regnamespace, 'gemba_archive'::regnamespace)
+            -- The plant's types are the extension's.
+            AND relkind <> 'c'",
     )?;
     assert_eq!(
         domain,

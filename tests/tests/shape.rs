@@ -112,6 +112,7 @@ const RULES: &[Rule] = &[
             ("auth.jwt()", "every name is qualified; a SET clause would keep it from being inlined"),
             ("auth.role()", "as above"),
             ("auth.uid()", "as above"),
+            ("plant._percent(numeric)", "as above"),
         ],
         mutation: "CREATE FUNCTION telemetry.loose() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     },
@@ -120,7 +121,7 @@ const RULES: &[Rule] = &[
         all: "SELECT name FROM functions WHERE prosecdef",
         offenders: r#"SELECT name || ' ' || s FROM functions CROSS JOIN unnest(proconfig) AS s
                       WHERE s LIKE 'search\_path=%' AND s <> 'search_path=""'
-                        AND s !~ '^search_path=pg_catalog(, (gemba|telemetry|auth))*, pg_temp$'
+                        AND s !~ '^search_path=pg_catalog(, (gemba|plant|telemetry|auth))*, pg_temp$'
                      UNION ALL
                      SELECT name || ' is SECURITY DEFINER' FROM functions
                       WHERE prosecdef AND NOT coalesce(proconfig::text LIKE '%search\_path=%', false)"#,
