@@ -59,6 +59,7 @@ extension_sql_file!(
     requires = [
         "plant_types",
         plant::states::state_durations,
+        plant::targets::today,
         plant::page::_summary,
     ]
 );

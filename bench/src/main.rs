@@ -6,6 +6,7 @@
 //! - `writes`: loading, first builds, refreshes
 //! - `reads`: dashboard queries
 //! - `full`: the whole data set
+//! - `plant`: the plant's aggregate, pipelines and reports, beside the seed's tables and hand-written SQL
 //! - `report`: the table
 //!
 //! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
@@ -13,6 +14,7 @@
 
 mod data;
 mod full;
+mod plant;
 mod random;
 mod reads;
 mod report;
@@ -21,7 +23,7 @@ mod server;
 mod sides;
 mod writes;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +38,14 @@ const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [opti
   --quick         200000 readings, 2 runs, 50 calls, and a day as the whole data set: shows that it works,
                   measures nothing
   --full          also all 124.9 million readings
-  --full-seed     with --full: the seed's own tables with all readings too (long)";
+  --full-seed     with --full: the seed's own tables with all readings too (long)
+  --only ROOM     telemetry or plant (default: both)";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Telemetry,
+    Plant,
+}
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -50,6 +59,13 @@ pub struct Options {
     quick: bool,
     full: bool,
     full_seed: bool,
+    only: Option<Room>,
+}
+
+impl Options {
+    fn wants(&self, room: Room) -> bool {
+        self.only.is_none_or(|only| only == room)
+    }
 }
 
 fn main() -> ExitCode {
@@ -75,6 +91,7 @@ fn options() -> Result<Option<Options>> {
     let (mut socket, mut work, mut out) = (None, None, None);
     let (mut readings, mut runs, mut calls) = (None, None, None);
     let (mut quick, mut full, mut full_seed) = (false, false, false);
+    let mut only = None;
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -87,6 +104,13 @@ fn options() -> Result<Option<Options>> {
             Long("quick") => quick = true,
             Long("full") => full = true,
             Long("full-seed") => full_seed = true,
+            Long("only") => {
+                only = Some(match parser.value()?.string()?.as_str() {
+                    "telemetry" => Room::Telemetry,
+                    "plant" => Room::Plant,
+                    other => bail!("--only {other}: there are telemetry and plant"),
+                });
+            }
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
@@ -101,10 +125,15 @@ fn options() -> Result<Option<Options>> {
         quick,
         full: full || full_seed,
         full_seed,
+        only,
     };
     ensure!(
         options.readings > 0 && options.runs > 0 && options.calls > 0,
         "a count is zero"
+    );
+    ensure!(
+        !options.full || options.wants(Room::Telemetry),
+        "--full is about telemetry, and --only plant leaves that out"
     );
     Ok(Some(options))
 }
@@ -113,25 +142,34 @@ fn measure(options: &Options) -> Result<()> {
     let server = server::Server::new(&options.socket);
     let facts = server.facts()?;
     let mut report = Report::new(&facts, options);
-    if facts.timescaledb.is_none() {
+    if options.wants(Room::Telemetry) {
+        telemetry(&server, options, facts.timescaledb.is_some(), &mut report)?;
+    }
+    if options.wants(Room::Plant) {
+        plant::measure(&server, options, &mut report)?;
+    }
+    report.finish(&options.out)
+}
+
+fn telemetry(
+    server: &server::Server,
+    options: &Options,
+    timescale: bool,
+    report: &mut Report,
+) -> Result<()> {
+    if !timescale {
         report.note("**TimescaleDB: not on this server**, so there are no rows of it");
         server::progress("TimescaleDB: NOT ON THIS SERVER, nothing of it is measured");
     }
     let data = data::Data::make(options.readings, &options.work.join("small"))?;
-    let kept = writes::measure(
-        &server,
-        options,
-        &data,
-        facts.timescaledb.is_some(),
-        &mut report,
-    )?;
-    reads::measure_small(&server, options, &data, &kept, &mut report)?;
+    let kept = writes::measure(server, options, &data, timescale, report)?;
+    reads::measure_small(server, options, &data, &kept, report)?;
     for database in kept.all() {
         server.drop_database(database)?;
     }
     data.remove()?;
     if options.full {
-        full::measure(&server, options, &mut report)?;
+        full::measure(server, options, report)?;
     }
-    report.finish(&options.out)
+    Ok(())
 }

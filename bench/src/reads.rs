@@ -15,10 +15,10 @@ use postgres::types::Type;
 use std::time::{Duration, Instant};
 
 /// Calls before those that count: a pooled connection has its catalog at hand.
-const WARM_UP: usize = 3;
+pub const WARM_UP: usize = 3;
 
 const FREE_USER: &str = "00000000-0000-0000-0000-0000000000f1";
-const PROFESSIONAL_USER: &str = "00000000-0000-0000-0000-0000000000a1";
+pub const PROFESSIONAL_USER: &str = "00000000-0000-0000-0000-0000000000a1";
 
 /// A question that a dashboard asks. Parameters: sensor, from, to.
 struct Query {
@@ -314,6 +314,22 @@ fn query_row(
     (samples, rows): &(Samples, usize),
     ratio: String,
 ) {
+    let detail = format!(
+        "{:.0} rows a call",
+        *rows as f64 / samples.count().max(1) as f64
+    );
+    calls_row(report, what, side, samples, detail, ratio);
+}
+
+/// A row of many short calls.
+pub fn calls_row(
+    report: &mut Report,
+    what: &str,
+    side: &str,
+    samples: &Samples,
+    detail: String,
+    ratio: String,
+) {
     report.row(
         what,
         side,
@@ -323,10 +339,7 @@ fn query_row(
             show(samples.percentile(95)),
             show(samples.max())
         ),
-        format!(
-            "{:.0} rows a call",
-            *rows as f64 / samples.count().max(1) as f64
-        ),
+        detail,
         samples.count(),
         ratio,
     );
@@ -341,7 +354,7 @@ fn session(server: &Server, side: Side) -> Result<Client> {
 }
 
 /// As PostgREST does it: the token's claims in a setting, then the role.
-fn as_user(mut client: Client, user: &str) -> Result<Client> {
+pub fn as_user(mut client: Client, user: &str) -> Result<Client> {
     client.batch_execute(&format!(
         r#"SELECT set_config('request.jwt.claims', '{{"role": "authenticated", "sub": "{user}"}}', false);
            SET ROLE authenticated"#

@@ -2,6 +2,16 @@
 -- This part always runs, also while a dump is being restored, so everything here is code or an empty
 -- catalog table whose rows the dump brings.
 
+-- Names and texts are UTF-8 in the code; in another encoding they would arrive mangled.
+DO $$
+BEGIN
+  IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+    RAISE EXCEPTION 'gemba needs a database in UTF8' USING ERRCODE = '0A000',
+      DETAIL = pg_catalog.format('this one is in %s', pg_catalog.getdatabaseencoding()),
+      HINT = 'CREATE DATABASE … ENCODING ''UTF8'' TEMPLATE template0';
+  END IF;
+END $$;
+
 CREATE SCHEMA gemba;
 COMMENT ON SCHEMA gemba IS 'gemba''s engine: deploy and migrations, partitions, rollups';
 CREATE SCHEMA gemba_internal;

@@ -14,7 +14,7 @@ CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
                 ELSE btrim(b.edges[2], '''')::timestamp AT TIME ZONE time_zone END
       FROM (SELECT c.oid, a.atttypid = 'timestamptz'::regtype AS zoned,
                    regexp_match(pg_get_expr(c.relpartbound, c.oid),
-                                '^FOR VALUES FROM \((.+)\) TO \((.+)\)$') AS edges
+                                '^FOR VALUES FROM [(](.+)[)] TO [(](.+)[)]$') AS edges
               FROM pg_partitioned_table p
               JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
               JOIN pg_inherits i ON i.inhparent = p.partrelid

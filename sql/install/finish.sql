@@ -56,6 +56,8 @@ GRANT EXECUTE ON FUNCTION
     gemba._leaves(oid, text), gemba.available_migrations(),
     gemba.maintain_partitions(), gemba.refresh_rollup(text), gemba.refresh_rollups(),
     plant.ingest_daily(jsonb), plant.ingest_live(jsonb), plant.process_daily(int), plant.process_live(int),
+    plant._summary(text, numeric, numeric, numeric, numeric, numeric, plant.oee_state, int, int, numeric, text, numeric,
+      numeric, text[]),
     telemetry.refresh(), telemetry.choose_sample(), telemetry.ensure_partitions(timestamptz, timestamptz),
     telemetry.upload_session(), telemetry.import_uploaded(text, int, text, text, text)
   TO service_role;

@@ -18,7 +18,7 @@ CREATE FUNCTION plant._user() RETURNS uuid
   BEGIN
     -- What auth.uid() says too; but that is somebody else's code, and this runs with the extension's rights.
     RETURN nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')::uuid;
-  EXCEPTION WHEN data_exception THEN
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN NULL;
   END
   $body$;
@@ -30,6 +30,8 @@ CREATE FUNCTION plant._caller() RETURNS text
     SELECT CASE WHEN current_setting('role') = 'none' THEN session_user::text ELSE current_setting('role') END
   $body$;
 
+-- plant._set_resolved() tells the triggers for whom it acts by the setting gemba.resolving: a user's id, or
+-- 'nobody'. Without it somebody changes the table directly.
 CREATE FUNCTION plant._note_resolution() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -40,18 +42,48 @@ CREATE FUNCTION plant._note_resolution() RETURNS trigger
       NEW.resolved_at := NULL;
       NEW.resolved_by := NULL;
     END IF;
+    -- The note of the last time does not belong to this one.
+    IF TG_OP = 'UPDATE' AND coalesce(current_setting('gemba.resolving', true), '') = ''
+       AND NEW.resolution_note IS NOT DISTINCT FROM OLD.resolution_note THEN
+      NEW.resolution_note := NULL;
+    END IF;
     RETURN NEW;
+  END
+  $body$;
+
+CREATE FUNCTION plant._refuse_foreign_owner(guarded regclass) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    -- Its triggers would run with the rights of whoever writes here, which are the extension's.
+    IF EXISTS (SELECT FROM pg_class c, pg_extension x
+                WHERE c.oid = guarded AND x.extname = 'gemba' AND c.relowner <> x.extowner
+                  AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner)) THEN
+      RAISE EXCEPTION 'the table belongs to somebody else than the extension' USING ERRCODE = '55000',
+        DETAIL = format('table %s', guarded), HINT = 'give it back to the owner of the extension';
+    END IF;
   END
   $body$;
 
 CREATE FUNCTION plant._log_safety_event() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
+  DECLARE
+    acting text := coalesce(current_setting('gemba.resolving', true), '');
+    what text := CASE WHEN TG_OP = 'INSERT' THEN 'recorded'
+                      WHEN TG_OP = 'DELETE' THEN 'deleted'
+                      WHEN OLD.is_resolved = NEW.is_resolved THEN 'changed'
+                      WHEN NEW.is_resolved THEN 'resolved'
+                      ELSE 'reopened' END;
   BEGIN
-    INSERT INTO plant.safety_event_log (event_id, action, note, user_id, done_by)
-    VALUES (NEW.id,
-            CASE WHEN TG_OP = 'INSERT' THEN 'recorded' WHEN NEW.is_resolved THEN 'resolved' ELSE 'reopened' END,
-            NEW.resolution_note, coalesce(NEW.resolved_by, plant._user()), plant._caller());
+    PERFORM plant._refuse_foreign_owner('plant.safety_event_log');
+    INSERT INTO plant.safety_event_log (event_id, action, note, user_id, done_by, was)
+    VALUES (coalesce(NEW.id, OLD.id), what,
+            CASE WHEN what IN ('recorded', 'resolved', 'reopened') THEN NEW.resolution_note END,
+            CASE WHEN acting <> '' THEN nullif(acting, 'nobody')::uuid
+                 WHEN what IN ('recorded', 'resolved') THEN coalesce(NEW.resolved_by, plant._user())
+                 ELSE plant._user() END,
+            plant._caller(), CASE WHEN what IN ('changed', 'deleted') THEN to_jsonb(OLD) END);
     RETURN NULL;
   END
   $body$;
@@ -109,14 +141,21 @@ CREATE FUNCTION plant._set_resolved(event uuid, resolved boolean, note text, use
   #variable_conflict use_column
   DECLARE
     serves boolean := pg_has_role(plant._caller()::name, 'service_role', 'MEMBER');
+    acting uuid := coalesce(user_id, plant._user());
     known boolean;
   BEGIN
+    PERFORM plant._refuse_foreign_owner('plant.safety_events');
     IF user_id IS NOT NULL AND NOT serves THEN
       RAISE EXCEPTION 'only service_role may act on behalf of somebody' USING ERRCODE = '42501',
         DETAIL = format('on_behalf_of %s, called by %s', user_id, plant._caller()),
         HINT = 'leave on_behalf_of out: the logged-in user is recorded';
     END IF;
-    IF NOT serves AND NOT (SELECT s.users_resolve FROM plant.settings s) THEN
+    IF NOT serves AND acting IS NULL THEN
+      RAISE EXCEPTION 'nobody is logged in' USING ERRCODE = '42501',
+        DETAIL = format('called by %s without a user in request.jwt.claims', plant._caller()),
+        HINT = 'call it with the claims of a logged-in user, or as service_role';
+    END IF;
+    IF NOT serves AND NOT coalesce((SELECT s.users_resolve FROM plant.settings s), false) THEN
       RAISE EXCEPTION 'users may not resolve safety events here' USING ERRCODE = '42501',
         DETAIL = format('called by %s', plant._caller()),
         HINT = 'plant.settings.users_resolve is false: let the application''s server do it as service_role';
@@ -126,10 +165,15 @@ CREATE FUNCTION plant._set_resolved(event uuid, resolved boolean, note text, use
       RAISE EXCEPTION 'the safety event does not exist' USING ERRCODE = 'P0002',
         DETAIL = format('id %s', coalesce(event::text, 'NULL')), HINT = 'see plant.safety_events';
     END IF;
+    IF acting IS NOT NULL AND NOT EXISTS (SELECT FROM auth.users u WHERE u.id = acting) THEN
+      RAISE EXCEPTION 'the user does not exist' USING ERRCODE = '23503', DETAIL = format('user %s', acting),
+        HINT = 'only users of auth.users resolve and reopen safety events';
+    END IF;
+    PERFORM set_config('gemba.resolving', coalesce(acting::text, 'nobody'), true);
     UPDATE plant.safety_events e
-       SET is_resolved = resolved, resolution_note = note,
-           resolved_by = CASE WHEN resolved THEN coalesce(user_id, plant._user()) END
+       SET is_resolved = resolved, resolution_note = note, resolved_by = CASE WHEN resolved THEN acting END
      WHERE e.id = event AND e.is_resolved IS DISTINCT FROM resolved;
+    PERFORM set_config('gemba.resolving', '', true);
     RETURN QUERY
       SELECT e.id, e.is_resolved, e.resolved_at, e.resolved_by, known IS DISTINCT FROM resolved
         FROM plant.safety_events e WHERE e.id = event;
@@ -152,10 +196,6 @@ CREATE FUNCTION plant.reopen_safety_event(id uuid, note text DEFAULT NULL, on_be
 CREATE FUNCTION plant._percent(ratio numeric) RETURNS numeric
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   AS $body$ SELECT pg_catalog.round(ratio OPERATOR(pg_catalog.*) 100, 2) $body$;
-
-CREATE FUNCTION plant.today() RETURNS date
-  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-  AS $body$ SELECT (now() AT TIME ZONE s.time_zone - (s.day_starts_at - time '00:00'))::date FROM plant.settings s $body$;
 
 CREATE FUNCTION plant.morning_report(report_date date DEFAULT NULL)
   RETURNS TABLE (
@@ -230,7 +270,7 @@ CREATE FUNCTION plant.live_status()
            CASE WHEN l.snapshot_timestamp IS NULL THEN 'no data'
                 WHEN l.snapshot_timestamp < now() - s.live_window THEN 'stale'
                 ELSE coalesce(l.status, 'no target') END,
-           greatest(now() - l.snapshot_timestamp, interval '0')
+           CASE WHEN l.snapshot_timestamp IS NOT NULL THEN greatest(now() - l.snapshot_timestamp, interval '0') END
       FROM plant.assets a
      CROSS JOIN plant.settings s
       LEFT JOIN LATERAL (
@@ -248,10 +288,17 @@ CREATE FUNCTION plant.oee_trend(
     bucket_start date, oee numeric, availability numeric, performance numeric, quality numeric,
     planned_minutes numeric, downtime_minutes numeric, actual_output bigint, waste_count bigint,
     financial_loss numeric, days bigint)
-  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
   AS $body$
+  #variable_conflict use_column
+  BEGIN
+    IF bucket IS NULL OR bucket <> date_trunc('day', bucket) THEN
+      RAISE EXCEPTION 'bucket is not one of whole days' USING ERRCODE = '22023', DETAIL = format('bucket %L', bucket),
+        HINT = 'use for instance ''1 day'', ''7 days'' or ''1 month''';
+    END IF;
+    RETURN QUERY
     WITH known AS (
-      SELECT gemba.bucket_start(oee_trend.bucket, d.report_date::timestamp AT TIME ZONE 'UTC', 'UTC') AS start,
+      SELECT gemba.bucket_start(bucket, d.report_date::timestamp AT TIME ZONE 'UTC', 'UTC') AS start,
              plant.oee_agg(d.oee_state) AS f, sum((d.oee_state).planned_seconds) / 60 AS planned,
              sum((d.oee_state).planned_seconds - (d.oee_state).run_seconds) / 60 AS down,
              sum(d.actual_output) AS output, sum(d.waste_count) AS waste, sum(d.financial_loss_dollars) AS loss,
@@ -263,10 +310,11 @@ CREATE FUNCTION plant.oee_trend(
     SELECT (b.start AT TIME ZONE 'UTC')::date, plant._percent((k.f).oee), plant._percent((k.f).availability),
            plant._percent((k.f).performance), plant._percent((k.f).quality), round(k.planned, 2), round(k.down, 2),
            k.output, k.waste, k.loss, coalesce(k.days, 0)
-      FROM gemba.buckets(oee_trend.bucket, from_date::timestamp AT TIME ZONE 'UTC',
+      FROM gemba.buckets(bucket, from_date::timestamp AT TIME ZONE 'UTC',
                          (to_date + 1)::timestamp AT TIME ZONE 'UTC', 'UTC') AS b (start)
       LEFT JOIN known k ON k.start = b.start
-     ORDER BY b.start
+     ORDER BY b.start;
+  END
   $body$;
 
 CREATE FUNCTION plant.loss_pareto(from_date date, to_date date, by text DEFAULT 'asset')
@@ -305,7 +353,7 @@ CREATE FUNCTION plant.loss_pareto(from_date date, to_date date, by text DEFAULT 
               (from_date + p.day_starts_at) AT TIME ZONE p.time_zone,
               (to_date + 1 + p.day_starts_at) AT TIME ZONE p.time_zone) AS t
         LEFT JOIN plant.cost_centers c ON c.asset_id = t.asset_id
-       WHERE by = 'reason' AND t.state = 'stopped'
+       WHERE by = 'reason' AND from_date <= to_date AND t.state = 'stopped'
     ), sums AS (
       SELECT p.key, min(p.label) AS label, round(sum(p.loss), 2) AS loss, round(sum(p.minutes), 2) AS minutes
         FROM parts p GROUP BY p.key HAVING sum(p.loss) > 0
@@ -331,8 +379,8 @@ CREATE FUNCTION plant.safety_summary(from_date date, to_date date)
            sum(e.duration_minutes), sum(e.financial_impact)
       FROM plant.settings s
       JOIN plant.safety_events e
-        ON e.event_timestamp >= from_date::timestamp AT TIME ZONE s.time_zone
-       AND e.event_timestamp < (to_date + 1)::timestamp AT TIME ZONE s.time_zone
+        ON e.event_timestamp >= (from_date + s.day_starts_at) AT TIME ZONE s.time_zone
+       AND e.event_timestamp < (to_date + 1 + s.day_starts_at) AT TIME ZONE s.time_zone
      GROUP BY e.severity, e.reason_code
      ORDER BY array_position(ARRAY['critical', 'high', 'medium', 'low'], e.severity), e.reason_code
   $body$;

@@ -33,22 +33,26 @@ CREATE TABLE plant.settings (
   CONSTRAINT settings_time_zone_check
     CHECK ((timestamptz '2000-01-01 00:00+00' AT TIME ZONE time_zone) IS NOT NULL),
   CONSTRAINT settings_default_planned_minutes_check CHECK (default_planned_minutes BETWEEN 0 AND 1440),
-  CONSTRAINT settings_default_ideal_rate_check CHECK (default_ideal_rate > 0),
-  CONSTRAINT settings_defaults_check CHECK (default_hourly_rate >= 0 AND default_cost_per_unit >= 0),
+  -- NaN is above every number.
+  CONSTRAINT settings_default_ideal_rate_check CHECK (default_ideal_rate > 0 AND default_ideal_rate < 'NaN'),
+  CONSTRAINT settings_default_hourly_rate_check CHECK (default_hourly_rate >= 0 AND default_hourly_rate < 'NaN'),
+  CONSTRAINT settings_default_cost_per_unit_check
+    CHECK (default_cost_per_unit >= 0 AND default_cost_per_unit < 'NaN'),
   CONSTRAINT settings_bands_check CHECK (0 <= fair_from AND fair_from <= good_from AND good_from <= 100),
   CONSTRAINT settings_oee_target_check CHECK (oee_target BETWEEN 0 AND 100),
   CONSTRAINT settings_priority_loss_check
     CHECK (0 < low_priority_loss AND low_priority_loss <= medium_priority_loss
-           AND medium_priority_loss <= high_priority_loss),
+           AND medium_priority_loss <= high_priority_loss AND high_priority_loss < 'NaN'),
   CONSTRAINT settings_priority_gap_check
-    CHECK (0 < medium_priority_gap AND medium_priority_gap <= high_priority_gap),
+    CHECK (0 < medium_priority_gap AND medium_priority_gap <= high_priority_gap
+           AND high_priority_gap < 'NaN'),
   CONSTRAINT settings_live_counts_per_check CHECK (live_counts_per IN ('shift', 'day')),
-  CONSTRAINT settings_tolerance_pct_check CHECK (tolerance_pct >= 0),
-  CONSTRAINT settings_live_window_check CHECK (live_window > interval '0'),
+  CONSTRAINT settings_tolerance_pct_check CHECK (tolerance_pct >= 0 AND tolerance_pct < 'NaN'),
+  CONSTRAINT settings_live_window_check CHECK (live_window > interval '0' AND live_window <= interval '1 year'),
   CONSTRAINT settings_clock_tolerance_check
     CHECK (clock_tolerance BETWEEN interval '0' AND interval '1 day'),
   CONSTRAINT settings_default_severity_check CHECK (default_severity IN ('low', 'medium', 'high', 'critical')),
-  CONSTRAINT settings_keep_rejects_check CHECK (keep_rejects >= interval '0')
+  CONSTRAINT settings_keep_rejects_check CHECK (keep_rejects BETWEEN interval '0' AND interval '100 years')
 );
 INSERT INTO plant.settings DEFAULT VALUES;
 COMMENT ON TABLE plant.settings IS 'one row: what is true of the whole plant; yours to change';
@@ -74,7 +78,7 @@ CREATE TABLE plant.assets (
   updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT assets_source_id_key UNIQUE (source_id),
   CONSTRAINT assets_planned_minutes_check CHECK (planned_minutes BETWEEN 0 AND 1440),
-  CONSTRAINT assets_ideal_rate_check CHECK (ideal_rate > 0),
+  CONSTRAINT assets_ideal_rate_check CHECK (ideal_rate > 0 AND ideal_rate < 'NaN'),
   CONSTRAINT assets_oee_target_check CHECK (oee_target BETWEEN 0 AND 100)
 );
 CREATE INDEX assets_area_idx ON plant.assets (area);
@@ -93,8 +97,9 @@ CREATE TABLE plant.cost_centers (
   created_at            timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at            timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT cost_centers_asset_id_key UNIQUE (asset_id),
-  CONSTRAINT cost_centers_standard_hourly_rate_check CHECK (standard_hourly_rate >= 0),
-  CONSTRAINT cost_centers_cost_per_unit_check CHECK (cost_per_unit >= 0)
+  CONSTRAINT cost_centers_standard_hourly_rate_check
+    CHECK (standard_hourly_rate >= 0 AND standard_hourly_rate < 'NaN'),
+  CONSTRAINT cost_centers_cost_per_unit_check CHECK (cost_per_unit >= 0 AND cost_per_unit < 'NaN')
 );
 COMMENT ON TABLE plant.cost_centers IS 'what an hour of a machine and an item of it cost';
 
@@ -118,7 +123,8 @@ CREATE TABLE plant.shift_targets (
   updated_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT shift_targets_asset_id_shift_effective_date_key
     UNIQUE NULLS NOT DISTINCT (asset_id, shift, effective_date),
-  CONSTRAINT shift_targets_target_output_check CHECK (target_output >= 0)
+  CONSTRAINT shift_targets_target_output_check CHECK (target_output >= 0),
+  CONSTRAINT shift_targets_effective_date_check CHECK (pg_catalog.isfinite(effective_date))
 );
 CREATE INDEX shift_targets_shift_idx ON plant.shift_targets (shift);
 COMMENT ON TABLE plant.shift_targets IS 'how many items are wanted of a machine in a shift, from a date on';

@@ -38,7 +38,7 @@ SELECT gemba.create_rollup('plant.live_hourly', 'plant.live_snapshots', 'snapsho
     {"name": "lowest_variance", "function": "min", "column": "output_variance"},
     {"name": "highest_variance", "function": "max", "column": "output_variance"},
     {"name": "average_variance", "function": "avg", "column": "output_variance"}]');
-COMMENT ON TABLE plant.live_hourly IS 'the last snapshot of each hour and how the variance moved in it; outlives the snapshots';
+COMMENT ON TABLE plant.live_hourly IS 'the last known output, target and status of each hour and how the variance moved in it; outlives the snapshots';
 REVOKE ALL ON plant.live_hourly, plant.live_hourly_live FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT ON plant.live_hourly, plant.live_hourly_live TO authenticated, service_role;
 CREATE POLICY live_hourly_reader_select ON plant.live_hourly FOR SELECT TO authenticated USING (true);

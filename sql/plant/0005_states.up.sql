@@ -10,7 +10,9 @@ CREATE TABLE plant.machine_states (
   created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT machine_states_asset_id_started_at_key UNIQUE (asset_id, started_at),
   CONSTRAINT machine_states_state_check CHECK (state IN ('running', 'stopped', 'planned_stop', 'idle')),
-  CONSTRAINT machine_states_order_check CHECK (ended_at >= started_at)
+  CONSTRAINT machine_states_order_check CHECK (ended_at >= started_at),
+  CONSTRAINT machine_states_finite_check
+    CHECK (pg_catalog.isfinite(started_at) AND (ended_at IS NULL OR pg_catalog.isfinite(ended_at)))
 );
 CREATE INDEX machine_states_asset_id_ended_at_idx ON plant.machine_states (asset_id, ended_at)
   WHERE ended_at IS NOT NULL;

@@ -56,7 +56,7 @@ REVOKE ALL ON plant.daily_inbox, plant.live_inbox, plant.ingest_rejects
 REVOKE ALL ON SEQUENCE plant.daily_inbox_line_no_seq, plant.live_inbox_line_no_seq, plant.ingest_rejects_id_seq
   FROM PUBLIC, anon, authenticated, service_role;
 GRANT SELECT, INSERT, DELETE ON plant.daily_inbox, plant.live_inbox TO service_role;
-GRANT SELECT, DELETE ON plant.ingest_rejects TO service_role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON plant.ingest_rejects TO service_role;
 CREATE POLICY daily_inbox_service_all ON plant.daily_inbox TO service_role USING (true) WITH CHECK (true);
 CREATE POLICY live_inbox_service_all ON plant.live_inbox TO service_role USING (true) WITH CHECK (true);
 CREATE POLICY ingest_rejects_service_all ON plant.ingest_rejects TO service_role USING (true) WITH CHECK (true);

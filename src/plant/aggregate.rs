@@ -1,4 +1,5 @@
-//! `plant.oee_agg` and its relatives: aggregates whose running state is a `gemba_core::oee::State`.
+//! `plant.oee_agg` and its relatives: aggregates whose running state is a `gemba_core::oee::State`, and how
+//! many rows are in it.
 //!
 //! All four share their parts. A row's state is added (`_oee_add` from the five inputs, `_oee_add_state`
 //! from a stored state) or taken away again when a window moves on, which is exact; the final functions
@@ -12,8 +13,9 @@
 
 use super::formulas;
 use crate::error::{Error, OrRaise, Result};
-use crate::postgres::composite::{Composite, fields};
+use crate::postgres::composite::{Composite, composite, fields};
 use crate::postgres::numeric;
+use gemba_core::fixed::Fixed;
 use gemba_core::oee::{Ideal, Invalid, Production, State};
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -22,7 +24,6 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 };
 use pgrx::prelude::*;
 use pgrx::varlena::{vardata_any, varsize_any_exhdr};
-use rust_decimal::Decimal;
 
 /// Declares a function that the install script names, with the record by which the server knows how to
 /// call it.
@@ -48,10 +49,10 @@ macro_rules! c_function {
 mod exported {
     use super::*;
 
-    c_function!(gemba_oee_add, pg_finfo_gemba_oee_add, change(inputs, State::merged));
-    c_function!(gemba_oee_remove, pg_finfo_gemba_oee_remove, change(inputs, State::without));
-    c_function!(gemba_oee_add_state, pg_finfo_gemba_oee_add_state, change(stored, State::merged));
-    c_function!(gemba_oee_remove_state, pg_finfo_gemba_oee_remove_state, change(stored, State::without));
+    c_function!(gemba_oee_add, pg_finfo_gemba_oee_add, change(inputs, Running::with));
+    c_function!(gemba_oee_remove, pg_finfo_gemba_oee_remove, change(inputs, Running::without));
+    c_function!(gemba_oee_add_state, pg_finfo_gemba_oee_add_state, change(stored, Running::with));
+    c_function!(gemba_oee_remove_state, pg_finfo_gemba_oee_remove_state, change(stored, Running::without));
     c_function!(gemba_oee_combine, pg_finfo_gemba_oee_combine, combine());
     c_function!(gemba_oee_serialize, pg_finfo_gemba_oee_serialize, serialize());
     c_function!(gemba_oee_deserialize, pg_finfo_gemba_oee_deserialize, deserialize());
@@ -61,9 +62,6 @@ mod exported {
 
 /// A stored state's fields, in the order of [`State::parts`].
 const PARTS: usize = 7;
-
-/// One decimal on its way between processes.
-const DECIMAL_BYTES: usize = 16;
 
 type Call = pg_sys::FunctionCallInfo;
 
@@ -85,20 +83,51 @@ unsafe fn null(fcinfo: Call) -> pg_sys::Datum {
     pg_sys::Datum::null()
 }
 
-/// # Safety
-/// The first argument is an internal that one of these functions returned, or null.
-unsafe fn running(fcinfo: Call) -> Option<*mut State> {
-    // SAFETY: only these functions return this internal, and it lives in the aggregate's memory.
-    unsafe { argument(fcinfo, 0) }.map(|datum| datum.cast_mut_ptr::<State>())
+/// What an aggregate has seen so far. Of no rows there is no result, also when a moving window has let
+/// go of all it had.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    rows: u64,
+    state: State,
 }
 
-/// A new state in the memory that lives as long as the aggregate.
+impl Running {
+    fn with(&self, state: &State) -> Option<Self> {
+        Some(Self {
+            rows: self.rows.checked_add(1)?,
+            state: self.state.merged(state)?,
+        })
+    }
+
+    fn without(&self, state: &State) -> Option<Self> {
+        Some(Self {
+            rows: self.rows.checked_sub(1)?,
+            state: self.state.without(state)?,
+        })
+    }
+
+    fn merged(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            rows: self.rows.checked_add(other.rows)?,
+            state: self.state.merged(&other.state)?,
+        })
+    }
+}
+
+/// # Safety
+/// The first argument is an internal that one of these functions returned, or null.
+unsafe fn running(fcinfo: Call) -> Option<*mut Running> {
+    // SAFETY: only these functions return this internal, and it lives in the aggregate's memory.
+    unsafe { argument(fcinfo, 0) }.map(|datum| datum.cast_mut_ptr::<Running>())
+}
+
+/// A new running state in the memory that lives as long as the aggregate.
 ///
 /// # Safety
 /// `fcinfo` is the argument of a call by PostgreSQL.
-unsafe fn keep(fcinfo: Call, state: State) -> *mut State {
+unsafe fn keep(fcinfo: Call, running: Running) -> *mut Running {
     let mut context = std::ptr::null_mut();
-    // SAFETY: the out-pointer is live; the memory is large enough and aligned for any type.
+    // SAFETY: the out-pointer is live; the memory is large enough and aligned.
     unsafe {
         if pg_sys::AggCheckCallContext(fcinfo, &raw mut context) == 0 {
             Err::<(), _>(
@@ -107,8 +136,13 @@ unsafe fn keep(fcinfo: Call, state: State) -> *mut State {
             )
             .or_raise();
         }
-        let memory = pg_sys::MemoryContextAlloc(context, size_of::<State>()).cast::<State>();
-        memory.write(state);
+        // The server aligns to eight bytes, and wide integers want more.
+        let room = size_of::<Running>() + align_of::<Running>();
+        let memory = pg_sys::MemoryContextAlloc(context, room).cast::<u8>();
+        let memory = memory
+            .add(memory.align_offset(align_of::<Running>()))
+            .cast::<Running>();
+        memory.write(running);
         memory
     }
 }
@@ -120,19 +154,16 @@ unsafe fn keep(fcinfo: Call, state: State) -> *mut State {
 unsafe fn change(
     fcinfo: Call,
     row: unsafe fn(Call) -> Result<Option<State>>,
-    by: fn(&State, &State) -> Option<State>,
+    by: fn(&Running, &State) -> Option<Running>,
 ) -> pg_sys::Datum {
-    // SAFETY: the arguments are as declared; the running state is ours alone.
+    // SAFETY: the arguments are as declared; the running state is ours alone. Moving windows must never
+    // see a null, so there is one from the first row on, whatever that is.
     unsafe {
-        match (running(fcinfo), row(fcinfo).or_raise()) {
-            (None, None) => null(fcinfo),
-            (Some(kept), None) => kept.into(),
-            (None, Some(state)) => keep(fcinfo, state).into(),
-            (Some(kept), Some(state)) => {
-                *kept = by(&*kept, &state).ok_or_else(too_large).or_raise();
-                kept.into()
-            }
+        let kept = running(fcinfo).unwrap_or_else(|| keep(fcinfo, Running::default()));
+        if let Some(state) = row(fcinfo).or_raise() {
+            *kept = by(&*kept, &state).ok_or_else(too_large).or_raise();
         }
+        kept.into()
     }
 }
 
@@ -162,9 +193,9 @@ unsafe fn inputs(fcinfo: Call) -> Result<Option<State>> {
             return Ok(None);
         };
         let state = State::of(&Production {
-            planned_minutes: numeric::decimal(planned)?,
-            downtime_minutes: numeric::decimal(down)?,
-            ideal: Ideal::CycleSeconds(numeric::decimal(cycle)?),
+            planned_minutes: numeric::fixed(planned)?,
+            downtime_minutes: numeric::fixed(down)?,
+            ideal: Ideal::CycleSeconds(numeric::fixed(cycle)?),
             total_count: total.value() as i64,
             good_count: good.value() as i64,
         })?;
@@ -186,12 +217,12 @@ unsafe fn stored(fcinfo: Call) -> Result<Option<State>> {
 /// # Safety
 /// The datum is of that type.
 pub unsafe fn state_of(datum: pg_sys::Datum) -> Result<Option<State>> {
-    let mut parts = [Decimal::ZERO; PARTS];
+    let mut parts = [Fixed::ZERO; PARTS];
     // SAFETY: the caller vouches for the type, whose fields are all numeric.
     unsafe {
         for (part, field) in parts.iter_mut().zip(fields::<PARTS>(datum)?) {
             match field {
-                Some(value) => *part = numeric::decimal(value)?,
+                Some(value) => *part = numeric::fixed(value)?,
                 None => return Ok(None),
             }
         }
@@ -211,10 +242,9 @@ fn figures_value(state: &State) -> Result<Composite> {
 
 /// A state as a `plant.oee_state`.
 fn state_value(state: &State) -> Result<Composite> {
-    formulas::numerics(
-        "plant.oee_state",
-        &state.parts().map(|part| Some(part.normalize())),
-    )
+    let fields = state.parts().map(numeric::of_fixed);
+    // SAFETY: all fields of the type are numeric.
+    unsafe { composite("plant.oee_state", &fields) }
 }
 
 /// # Safety
@@ -222,7 +252,7 @@ fn state_value(state: &State) -> Result<Composite> {
 unsafe fn combine(fcinfo: Call) -> pg_sys::Datum {
     // SAFETY: the second state may belong to another aggregate's memory, so it is copied.
     unsafe {
-        let other = argument(fcinfo, 1).map(|datum| datum.cast_mut_ptr::<State>());
+        let other = argument(fcinfo, 1).map(|datum| datum.cast_mut_ptr::<Running>());
         match (running(fcinfo), other) {
             (None, None) => null(fcinfo),
             (Some(kept), None) => kept.into(),
@@ -240,13 +270,20 @@ unsafe fn combine(fcinfo: Call) -> pg_sys::Datum {
 unsafe fn serialize(fcinfo: Call) -> pg_sys::Datum {
     // SAFETY: as above.
     unsafe {
-        let Some(state) = running(fcinfo) else {
+        let Some(running) = running(fcinfo) else {
             return null(fcinfo);
         };
-        let bytes: Vec<u8> = (*state)
-            .parts()
-            .iter()
-            .flat_map(Decimal::serialize)
+        let bytes: Vec<u8> = (*running)
+            .rows
+            .to_be_bytes()
+            .into_iter()
+            .chain(
+                (*running)
+                    .state
+                    .parts()
+                    .into_iter()
+                    .flat_map(|part| part.0.to_be_bytes()),
+            )
             .collect();
         bytes.into_datum().unwrap_or_else(|| null(fcinfo))
     }
@@ -265,12 +302,16 @@ unsafe fn deserialize(fcinfo: Call) -> pg_sys::Datum {
             vardata_any(varlena).cast::<u8>(),
             varsize_any_exhdr(varlena),
         );
-        let mut parts = [Decimal::ZERO; PARTS];
-        for (part, bytes) in parts.iter_mut().zip(bytes.as_chunks::<DECIMAL_BYTES>().0) {
-            *part = Decimal::deserialize(*bytes);
+        let (rows, bytes) = bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        let mut parts = [Fixed::ZERO; PARTS];
+        for (part, bytes) in parts.iter_mut().zip(bytes.as_chunks().0) {
+            *part = Fixed(i128::from_be_bytes(*bytes));
         }
-        let state = State::from_parts(parts).map_err(Error::from).or_raise();
-        keep(fcinfo, state).into()
+        let running = Running {
+            rows: u64::from_be_bytes(*rows),
+            state: State::from_parts(parts).map_err(Error::from).or_raise(),
+        };
+        keep(fcinfo, running).into()
     }
 }
 
@@ -279,9 +320,9 @@ unsafe fn deserialize(fcinfo: Call) -> pg_sys::Datum {
 unsafe fn finish(fcinfo: Call, value: fn(&State) -> Result<Composite>) -> pg_sys::Datum {
     // SAFETY: a final function only reads the state.
     unsafe {
-        match running(fcinfo) {
+        match running(fcinfo).filter(|running| (**running).rows > 0) {
             None => null(fcinfo),
-            Some(state) => value(&*state)
+            Some(running) => value(&(*running).state)
                 .or_raise()
                 .into_datum()
                 .unwrap_or_else(|| null(fcinfo)),

@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::postgres::composite::{Composite, composite};
 use crate::postgres::numeric::Numeric;
+use gemba_core::fixed::Fixed;
 use gemba_core::oee::{Figures, Ideal, Production, State};
 use gemba_core::{losses, variance};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -34,20 +35,31 @@ pub fn figures(figures: &Figures) -> Result<Composite> {
     )
 }
 
+fn fixed(name: &str, value: Numeric) -> Result<Fixed> {
+    Fixed::of(value.0).ok_or_else(|| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+            format!("{name} is too large"),
+        )
+        .detail(format!("{name} {}", value.0))
+        .hint("give at most 26 digits before the point")
+    })
+}
+
 fn production(
     planned_minutes: Numeric,
     downtime_minutes: Numeric,
     ideal_cycle_seconds: Numeric,
     total_count: i64,
     good_count: i64,
-) -> Production {
-    Production {
-        planned_minutes: planned_minutes.0,
-        downtime_minutes: downtime_minutes.0,
-        ideal: Ideal::CycleSeconds(ideal_cycle_seconds.0),
+) -> Result<Production> {
+    Ok(Production {
+        planned_minutes: fixed("planned_minutes", planned_minutes)?,
+        downtime_minutes: fixed("downtime_minutes", downtime_minutes)?,
+        ideal: Ideal::CycleSeconds(fixed("ideal_cycle_seconds", ideal_cycle_seconds)?),
         total_count,
         good_count,
-    }
+    })
 }
 
 #[pg_extern(schema = "plant", immutable, parallel_safe, strict, requires = ["plant_types"])]
@@ -65,7 +77,7 @@ fn oee(
         ideal_cycle_seconds,
         total_count,
         good_count,
-    ))
+    )?)
     .map_err(Error::from)?;
     Ok(figures(&state.figures())?)
 }
@@ -80,14 +92,15 @@ fn teep(
     good_count: i64,
     calendar_minutes: default!(Numeric, "1440"),
 ) -> Result<pgrx::composite_type!('static, "plant.teep_figures"), ErrorReport> {
+    let calendar = fixed("calendar_minutes", calendar_minutes)?;
     let teep = State::of(&production(
         planned_minutes,
         downtime_minutes,
         ideal_cycle_seconds,
         total_count,
         good_count,
-    ))
-    .and_then(|state| state.teep(calendar_minutes.0))
+    )?)
+    .and_then(|state| state.teep(calendar))
     .map_err(Error::from)?;
     Ok(numerics(
         "plant.teep_figures",
@@ -152,7 +165,7 @@ fn loss_waterfall(
             ideal_cycle_seconds,
             total_count,
             good_count,
-        ),
+        )?,
         value_per_unit.0,
     )
     .map_err(Error::from)?;

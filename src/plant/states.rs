@@ -19,7 +19,14 @@ struct Machine {
 }
 
 /// The window up to now at most: time that has not happened is not counted.
-fn window(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<(i64, i64)> {
+fn window(
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+) -> Result<(i64, i64)> {
+    let (Some(from), Some(to)) = (from, to) else {
+        return Err(Error::invalid("from_ts and to_ts must not be null")
+            .hint("give the window as two instants"));
+    };
     let now = spi::read_one::<TimestampWithTimeZone>("SELECT pg_catalog.now()", &[])?
         .map_or(i64::MAX, time::micros);
     let (from, to) = (time::micros(from), time::micros(to));
@@ -37,15 +44,14 @@ fn window(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<(i64
     Ok((from, to.min(now)))
 }
 
-fn machines(from: i64, to: i64, assets: Option<Vec<Uuid>>) -> Result<(Vec<Machine>, Vec<String>)> {
+fn machines(
+    from: i64,
+    to: i64,
+    assets: Option<Vec<Option<Uuid>>>,
+) -> Result<(Vec<Machine>, Vec<String>)> {
     let mut codes: Vec<String> = Vec::new();
     let mut code_numbers: HashMap<String, u32> = HashMap::new();
-    // Machines that were asked for by name are there in any case: nothing is known of them.
-    let mut events: BTreeMap<[u8; 16], Vec<Event>> = assets
-        .iter()
-        .flatten()
-        .map(|asset| (*asset.as_bytes(), Vec::new()))
-        .collect();
+    let mut events: BTreeMap<[u8; 16], Vec<Event>> = BTreeMap::new();
     let rows = spi::read_all(
         include_str!("states.sql"),
         &[
@@ -58,12 +64,16 @@ fn machines(from: i64, to: i64, assets: Option<Vec<Uuid>>) -> Result<(Vec<Machin
                 row.get::<Uuid>(1)?.unwrap_or_else(nobody),
                 row.get::<TimestampWithTimeZone>(2)?,
                 row.get::<TimestampWithTimeZone>(3)?,
-                row.get::<String>(4)?.unwrap_or_default(),
+                row.get::<String>(4)?,
                 row.get::<String>(5)?,
             ))
         },
     )?;
     for (asset, at, until, state, reason) in rows {
+        let events = events.entry(*asset.as_bytes()).or_default();
+        let Some(state) = state else {
+            continue; // a machine of which nothing is known
+        };
         let state: State = state.parse().map_err(|_| {
             Error::state("a machine state is none that is known").detail(format!("state {state:?}"))
         })?;
@@ -73,7 +83,7 @@ fn machines(from: i64, to: i64, assets: Option<Vec<Uuid>>) -> Result<(Vec<Machin
                 codes.len() as u32 - 1
             })
         });
-        events.entry(*asset.as_bytes()).or_default().push(Event {
+        events.push(Event {
             at: at.map_or(i64::MIN, time::micros),
             until: until.map(time::micros),
             state,
@@ -101,9 +111,9 @@ fn minutes(micros: i64) -> Numeric {
 #[pg_extern(schema = "plant", stable, parallel_safe)]
 #[search_path(pg_catalog, pg_temp)]
 fn state_durations(
-    from_ts: TimestampWithTimeZone,
-    to_ts: TimestampWithTimeZone,
-    assets: default!(Option<Vec<Uuid>>, "NULL"),
+    from_ts: Option<TimestampWithTimeZone>,
+    to_ts: Option<TimestampWithTimeZone>,
+    assets: default!(Option<Vec<Option<Uuid>>>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,
@@ -131,7 +141,7 @@ fn state_durations(
                 part.reason
                     .and_then(|number| codes.get(number as usize).cloned()),
                 Numeric(decimal(part.micros)),
-                Numeric(rounded(decimal(part.micros) / decimal(to - from), PLACES)),
+                Numeric(rounded(decimal(part.micros) / decimal(to - from), PLACES).normalize()),
                 part.entries,
                 part.carried_in,
             ));
@@ -143,9 +153,9 @@ fn state_durations(
 #[pg_extern(schema = "plant", stable, parallel_safe)]
 #[search_path(pg_catalog, pg_temp)]
 fn availability(
-    from_ts: TimestampWithTimeZone,
-    to_ts: TimestampWithTimeZone,
-    assets: default!(Option<Vec<Uuid>>, "NULL"),
+    from_ts: Option<TimestampWithTimeZone>,
+    to_ts: Option<TimestampWithTimeZone>,
+    assets: default!(Option<Vec<Option<Uuid>>>, "NULL"),
 ) -> Result<
     TableIterator<
         'static,

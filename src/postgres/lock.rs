@@ -28,6 +28,15 @@ pub fn take_turns(table: &str) -> crate::error::Result<()> {
     Ok(())
 }
 
+/// The same on a table that others go on reading and writing meanwhile.
+pub fn take_turns_beside_writers(table: &str) -> crate::error::Result<()> {
+    super::spi::write(
+        &format!("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"),
+        &[],
+    )?;
+    Ok(())
+}
+
 /// One try, without patience.
 pub fn try_table_once(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
     // SAFETY: the lock manager accepts any oid; the caller resolves the table again afterwards. With a

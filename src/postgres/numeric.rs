@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use crate::error::{Error, OrRaise, Result};
-use gemba_core::oee::PLACES;
+use gemba_core::fixed::{Fixed, PLACES};
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
@@ -28,10 +28,11 @@ const SHORT_WEIGHT: u16 = 0x003F;
 /// A digit of a stored numeric is one of this base.
 const BASE: i128 = 10_000;
 
-/// Digits behind the point that [`PLACES`] has room for.
+/// Digits of that base behind the point that [`PLACES`] has room for.
 const FRACTION_DIGITS: i32 = PLACES as i32 / 4;
 
-/// The decimal that a datum of type numeric stands for, rounded to [`PLACES`] places.
+/// The decimal that a datum of type numeric stands for, rounded to [`PLACES`] places, or to fewer when the
+/// number is so large that they do not fit.
 ///
 /// # Errors
 /// `22003` for NaN, the infinities, and numbers past 28 digits.
@@ -39,58 +40,111 @@ const FRACTION_DIGITS: i32 = PLACES as i32 / 4;
 /// # Safety
 /// The datum is a numeric and not null.
 pub unsafe fn decimal(datum: pg_sys::Datum) -> Result<Decimal> {
-    // SAFETY: detoasting gives a varlena that is whole; its data are 2-byte words, and an odd address of a
-    // short header is why they are read by bytes.
-    let bytes = unsafe {
-        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-        std::slice::from_raw_parts(
-            vardata_any(varlena).cast::<u8>(),
-            varsize_any_exhdr(varlena),
-        )
-    };
-    let mut words = bytes
-        .chunks_exact(2)
-        .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]));
-    let header = words.next().unwrap_or_default();
-    let (negative, weight) = match header & KIND {
-        SPECIAL => return Err(out_of_range("it is not a finite number")),
-        SHORT => {
-            let magnitude = i32::from(header & SHORT_WEIGHT);
-            let weight = if header & SHORT_WEIGHT_SIGN == 0 {
-                magnitude
-            } else {
-                magnitude - 64
-            };
-            (header & SHORT_NEGATIVE != 0, weight)
+    // SAFETY: the caller vouches for the type.
+    let stored = unsafe { Stored::read(datum) }?;
+    (0..=FRACTION_DIGITS)
+        .rev()
+        .find_map(|fraction| {
+            let units = stored.units(fraction)?;
+            Decimal::try_from_i128_with_scale(units, fraction as u32 * 4).ok()
+        })
+        .ok_or_else(|| out_of_range("it has too many digits"))
+}
+
+/// The amount that a datum of type numeric stands for, rounded to [`PLACES`] places.
+///
+/// # Errors
+/// `22003` for NaN, the infinities, and numbers past 26 digits before the point.
+///
+/// # Safety
+/// The datum is a numeric and not null.
+pub unsafe fn fixed(datum: pg_sys::Datum) -> Result<Fixed> {
+    // SAFETY: the caller vouches for the type.
+    let stored = unsafe { Stored::read(datum) }?;
+    stored
+        .units(FRACTION_DIGITS)
+        .map(Fixed)
+        .ok_or_else(|| out_of_range("it has too many digits"))
+}
+
+/// The amount as a datum of type numeric, exactly.
+pub fn of_fixed(value: Fixed) -> Option<pg_sys::Datum> {
+    AnyNumeric::try_from(value.to_string().as_str())
+        .ok()
+        .and_then(IntoDatum::into_datum)
+}
+
+/// A numeric as it is stored.
+struct Stored<'a> {
+    negative: bool,
+    /// The first digit's place: it counts for this power of [`BASE`].
+    weight: i32,
+    digits: &'a [u8],
+}
+
+impl Stored<'_> {
+    /// # Safety
+    /// The datum is a numeric and not null, and lives longer than what is made of it.
+    unsafe fn read(datum: pg_sys::Datum) -> Result<Self> {
+        // SAFETY: detoasting gives a varlena that is whole; its data are 2-byte words, and an odd address
+        // of a short header is why they are read by bytes.
+        let bytes = unsafe {
+            let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+            std::slice::from_raw_parts(
+                vardata_any(varlena).cast::<u8>(),
+                varsize_any_exhdr(varlena),
+            )
+        };
+        let (header, rest) = bytes.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        let header = u16::from_ne_bytes(*header);
+        match header & KIND {
+            SPECIAL => Err(out_of_range("it is not a finite number")),
+            SHORT => {
+                let magnitude = i32::from(header & SHORT_WEIGHT);
+                let below = header & SHORT_WEIGHT_SIGN != 0;
+                Ok(Self {
+                    negative: header & SHORT_NEGATIVE != 0,
+                    weight: if below { magnitude - 64 } else { magnitude },
+                    digits: rest,
+                })
+            }
+            sign => {
+                let (weight, digits) = rest.split_first_chunk().unwrap_or((&[0; 2], &[]));
+                Ok(Self {
+                    negative: sign == LONG_NEGATIVE,
+                    weight: i16::from_ne_bytes(*weight).into(),
+                    digits,
+                })
+            }
         }
-        sign => {
-            // The other way round: any word is a weight.
-            let weight = words.next().unwrap_or_default().cast_signed();
-            (sign == LONG_NEGATIVE, i32::from(weight))
-        }
-    };
-    let mut mantissa: i128 = 0;
-    let mut place = weight;
-    for digit in words {
-        if place < -FRACTION_DIGITS {
-            // The first digit that has no room decides about rounding, half away from zero.
-            mantissa += i128::from(i128::from(digit) * 2 >= BASE && place == -FRACTION_DIGITS - 1);
-            break;
-        }
-        mantissa = mantissa
-            .checked_mul(BASE)
-            .and_then(|shifted| shifted.checked_add(i128::from(digit)))
-            .ok_or_else(too_long)?;
-        place -= 1;
     }
-    // Zeros at the end are not stored.
-    if mantissa != 0 {
-        for _ in -FRACTION_DIGITS..=place {
-            mantissa = mantissa.checked_mul(BASE).ok_or_else(too_long)?;
-        }
+
+    /// The number in units of its `fraction`th digit behind the point, rounded half away from zero. None
+    /// past an i128.
+    fn units(&self, fraction: i32) -> Option<i128> {
+        let units = self.magnitude(fraction)?;
+        Some(if self.negative { -units } else { units })
     }
-    Decimal::try_from_i128_with_scale(if negative { -mantissa } else { mantissa }, PLACES)
-        .map_err(|_| too_long())
+
+    fn magnitude(&self, fraction: i32) -> Option<i128> {
+        let mut units: i128 = 0;
+        let mut place = self.weight;
+        for pair in self.digits.as_chunks().0 {
+            let digit = i128::from(u16::from_ne_bytes(*pair));
+            if place < -fraction {
+                // The first digit that has no room decides.
+                return Some(units + i128::from(digit * 2 >= BASE && place == -fraction - 1));
+            }
+            units = units.checked_mul(BASE)?.checked_add(digit)?;
+            place -= 1;
+        }
+        // Zeros at the end are not stored.
+        if units != 0 && place >= -fraction {
+            let zeros = u32::try_from(place + fraction + 1).ok()?;
+            units = units.checked_mul(BASE.checked_pow(zeros)?)?;
+        }
+        Some(units)
+    }
 }
 
 fn out_of_range(why: &str) -> Error {
@@ -99,11 +153,7 @@ fn out_of_range(why: &str) -> Error {
         "the number cannot be computed with",
     )
     .detail(why)
-    .hint("give a finite number of at most 16 digits before the point")
-}
-
-fn too_long() -> Error {
-    out_of_range("it has too many digits")
+    .hint("give a finite number of at most 28 digits before the point")
 }
 
 impl FromDatum for Numeric {
@@ -206,6 +256,20 @@ mod tests {
         assert_eq!(read("0.00000000000049999").as_deref(), Some("0"));
         assert_eq!(read("1e-300").as_deref(), Some("0"));
         assert_eq!(read("1.9999999999999").as_deref(), Some("2"));
+        // Where twelve places have no room, fewer are kept.
+        assert_eq!(read("1e17").as_deref(), Some("100000000000000000"));
+        assert_eq!(
+            read("99999999999999999.123456789").as_deref(),
+            Some("99999999999999999.12345679")
+        );
+        assert_eq!(
+            read("12345678901234567890123456.55").as_deref(),
+            Some("12345678901234567890123457")
+        );
+        assert_eq!(
+            read("-9999999999999999999999999999").as_deref(),
+            Some("-9999999999999999999999999999")
+        );
     }
 
     #[pg_test]
@@ -262,7 +326,7 @@ mod tests {
 
     #[pg_test(error = "the number cannot be computed with")]
     fn too_many_digits() {
-        let _ = read("1e17");
+        let _ = read("1e29");
     }
 
     #[pg_test(error = "the number cannot be computed with")]

@@ -45,6 +45,24 @@ pub fn require_membership(of: &str) -> Result<()> {
         )))
 }
 
+/// Refuses in a transaction that has one snapshot for all its statements, and so could not see what others
+/// committed since, also after it has waited for them. `what` says what cannot be done there.
+pub fn require_current_snapshots(what: &str) -> Result<()> {
+    let level = super::spi::read_one::<String>(
+        "SELECT pg_catalog.current_setting('transaction_isolation')",
+        &[],
+    )?;
+    match level.as_deref() {
+        Some("repeatable read" | "serializable") => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+            format!("{what} in a transaction of this isolation level"),
+        )
+        .detail(format!("isolation level {}", level.unwrap_or_default()))
+        .hint("call it in READ COMMITTED")),
+        _ => Ok(()),
+    }
+}
+
 /// # Safety
 /// Needs a transaction, like every look-up in the system caches.
 unsafe fn owns_relation(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {

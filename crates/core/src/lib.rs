@@ -2,6 +2,7 @@
 
 pub mod calendar;
 pub mod cu_bems;
+pub mod fixed;
 pub mod instant;
 pub mod local_time;
 pub mod losses;

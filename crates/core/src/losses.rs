@@ -1,7 +1,8 @@
 //! What lost time and waste cost.
 
+use crate::fixed::Fixed;
 use crate::oee::Ideal;
-use crate::oee::{Invalid, Production, State, not_negative, positive, rounded};
+use crate::oee::{Invalid, Production, State, not_negative, rounded};
 use rust_decimal::Decimal;
 
 /// Decimal places of money.
@@ -63,36 +64,32 @@ pub struct Waterfall {
 pub fn waterfall(production: &Production, value_per_unit: Decimal) -> Result<Waterfall, Invalid> {
     not_negative("value_per_unit", value_per_unit)?;
     let state = State::of(production)?;
-    let worth = |seconds: Decimal| -> Result<Decimal, Invalid> {
+    let worth = |seconds: Fixed| -> Result<Decimal, Invalid> {
+        let too_large = || Invalid::new("planned_minutes", "is too large", seconds);
         let units = match production.ideal {
-            Ideal::CycleSeconds(cycle) => {
-                positive("ideal_cycle_seconds", cycle)?;
-                seconds.checked_div(cycle)
-            }
+            Ideal::CycleSeconds(cycle) => seconds.over(cycle).and_then(Fixed::decimal),
             Ideal::UnitsPerHour(rate) => seconds
-                .checked_mul(rate)
+                .decimal()
+                .zip(rate.decimal())
+                .and_then(|(seconds, rate)| seconds.checked_mul(rate))
                 .map(|units| units / Decimal::from(3_600)),
         };
-        let units =
-            units.ok_or_else(|| Invalid::new("planned_minutes", "is too large", seconds))?;
+        let units = units.ok_or_else(too_large)?;
         Ok(money(product("value_per_unit", units, value_per_unit)?))
     };
+    // What is left after each loss is rounded, and the losses are the steps between: none is negative, and
+    // together with the rest they are exactly the whole.
     let planned = worth(state.planned)?;
-    let availability = worth(state.planned - state.run)?;
-    let performance = worth(state.run - state.net)?;
-    let quality = worth(state.net - state.effective)?;
-    let total = sum(
-        "value_per_unit",
-        sum("value_per_unit", availability, performance)?,
-        quality,
-    )?;
+    let after_availability = worth(state.run)?;
+    let after_performance = worth(state.net)?;
+    let good = worth(state.effective)?;
     Ok(Waterfall {
         planned,
-        availability,
-        performance,
-        quality,
-        total,
-        good: planned - total,
+        availability: planned - after_availability,
+        performance: after_availability - after_performance,
+        quality: after_performance - good,
+        total: planned - good,
+        good,
     })
 }
 
@@ -155,8 +152,8 @@ mod tests {
 
     fn example_7(ideal: Ideal) -> Production {
         Production {
-            planned_minutes: dec!(480),
-            downtime_minutes: dec!(80),
+            planned_minutes: Fixed::whole(480),
+            downtime_minutes: Fixed::whole(80),
             ideal,
             total_count: 700,
             good_count: 600,
@@ -166,8 +163,8 @@ mod tests {
     #[test]
     fn a_waterfall_counts_nothing_twice() {
         for ideal in [
-            Ideal::CycleSeconds(dec!(30)),
-            Ideal::UnitsPerHour(dec!(120)),
+            Ideal::CycleSeconds(Fixed::whole(30)),
+            Ideal::UnitsPerHour(Fixed::whole(120)),
         ] {
             let fall = waterfall(&example_7(ideal), dec!(10)).expect("a waterfall");
             assert_eq!(fall.planned, dec!(9600));
@@ -178,7 +175,7 @@ mod tests {
             assert_eq!((fall.total, fall.good), (dec!(3600), dec!(6000)));
         }
         assert_eq!(
-            waterfall(&example_7(Ideal::CycleSeconds(dec!(30))), dec!(-1))
+            waterfall(&example_7(Ideal::CycleSeconds(Fixed::whole(30))), dec!(-1))
                 .expect_err("refused")
                 .field,
             "value_per_unit"
@@ -192,15 +189,19 @@ mod tests {
             total in 0i64..10_000, bad in 0i64..10_000, value in 0u32..100_000,
         ) {
             let production = Production {
-                planned_minutes: planned.into(),
-                downtime_minutes: down.min(planned).into(),
-                ideal: Ideal::CycleSeconds(Decimal::new(cycle.into(), 2)),
+                planned_minutes: Fixed::whole(planned.into()),
+                downtime_minutes: Fixed::whole(down.min(planned).into()),
+                ideal: Ideal::CycleSeconds(Fixed::whole(cycle.into()).share(1, 100).expect("in range")),
                 total_count: total,
                 good_count: total - bad.min(total),
             };
             let value = Decimal::new(value.into(), 2);
             let fall = waterfall(&production, value).expect("a waterfall");
             prop_assert_eq!(fall.good + fall.total, fall.planned);
+            prop_assert_eq!(fall.availability + fall.performance + fall.quality, fall.total);
+            for part in [fall.availability, fall.performance, fall.quality, fall.good] {
+                prop_assert!(part >= Decimal::ZERO, "{part}");
+            }
             let state = State::of(&production).expect("a state");
             if state.ideal <= state.run {
                 let good = Decimal::from(production.good_count) * value;

@@ -4,13 +4,15 @@
 //! Over shifts, days or machines states are added and divided once at the end, which is the same as
 //! weighting each OEE by its planned time. Percentages are never averaged.
 //!
-//! Amounts are decimals, rounded to [`PLACES`] places where they come in. Sums of such amounts are exact,
-//! so the order in which states are added, or taken away again, never shows.
+//! Amounts are rounded to [`PLACES`] decimal places where they come in. Their sums are exact, so the order
+//! in which states are added, or taken away again, never shows.
 
+use crate::fixed::Fixed;
+pub use crate::fixed::PLACES;
 use rust_decimal::{Decimal, RoundingStrategy};
 
-/// Decimal places that are kept of inputs and results.
-pub const PLACES: u32 = 12;
+/// No time of one stretch is longer, in seconds: a hundred of them can still be added up.
+const LONGEST: Fixed = Fixed(10_i128.pow(24 + PLACES));
 
 /// An argument that no machine can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,17 +37,17 @@ impl Invalid {
 /// How fast a machine could be: ISO 22400's planned run time per item, or its inverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ideal {
-    CycleSeconds(Decimal),
-    UnitsPerHour(Decimal),
+    CycleSeconds(Fixed),
+    UnitsPerHour(Fixed),
 }
 
 /// What a machine did in one stretch of planned time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Production {
     /// Planned busy time: breaks and scheduled stops are not part of it.
-    pub planned_minutes: Decimal,
+    pub planned_minutes: Fixed,
     /// Of these, the minutes in which it stood.
-    pub downtime_minutes: Decimal,
+    pub downtime_minutes: Fixed,
     pub ideal: Ideal,
     pub total_count: i64,
     pub good_count: i64,
@@ -55,19 +57,19 @@ pub struct Production {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State {
     /// Planned busy time (PBT).
-    pub planned: Decimal,
+    pub planned: Fixed,
     /// Actual production time (APT).
-    pub run: Decimal,
+    pub run: Fixed,
     /// What the items would have taken at ideal speed (PRI × PQ).
-    pub ideal: Decimal,
+    pub ideal: Fixed,
     /// The same, but at most the run time of each stretch: faster than ideal counts as ideal.
-    pub net: Decimal,
+    pub net: Fixed,
     /// The part of the net time that went into good items.
-    pub effective: Decimal,
+    pub effective: Fixed,
     /// Produced quantity (PQ).
-    pub total: Decimal,
+    pub total: Fixed,
     /// Good quantity (GQ).
-    pub good: Decimal,
+    pub good: Fixed,
 }
 
 /// The ratios, between 0 and 1 but for `performance_raw`.
@@ -99,8 +101,8 @@ pub struct LostMinutes {
     pub quality: Decimal,
 }
 
-const SIXTY: Decimal = Decimal::from_parts(60, 0, 0, false, 0);
-const HOUR: Decimal = Decimal::from_parts(3_600, 0, 0, false, 0);
+/// Seconds.
+const HOUR: Fixed = Fixed::whole(3_600);
 
 /// Half up, as people round.
 pub fn rounded(value: Decimal, places: u32) -> Decimal {
@@ -118,14 +120,16 @@ impl State {
             total_count,
             good_count,
         } = *production;
-        not_negative("planned_minutes", planned_minutes)?;
-        not_negative("downtime_minutes", downtime_minutes)?;
+        for (field, minutes) in [
+            ("planned_minutes", planned_minutes),
+            ("downtime_minutes", downtime_minutes),
+        ] {
+            if minutes < Fixed::ZERO {
+                return Err(Invalid::new(field, "is negative", minutes));
+            }
+        }
         if downtime_minutes > planned_minutes {
-            let value = format!(
-                "{} of {}",
-                downtime_minutes.normalize(),
-                planned_minutes.normalize()
-            );
+            let value = format!("{downtime_minutes} of {planned_minutes}");
             return Err(Invalid::new(
                 "downtime_minutes",
                 "is more than was planned",
@@ -142,31 +146,20 @@ impl State {
             let value = format!("{good_count} of {total_count}");
             return Err(Invalid::new("good_count", "is more than the total", value));
         }
-        let (total, good) = (Decimal::from(total_count), Decimal::from(good_count));
-        let planned = seconds("planned_minutes", planned_minutes)?;
-        let run = planned - seconds("downtime_minutes", downtime_minutes)?;
-        let time_for = |count: Decimal| match ideal {
-            Ideal::CycleSeconds(cycle) => {
-                positive("ideal_cycle_seconds", cycle)?;
-                times("ideal_cycle_seconds", cycle, count)
-            }
-            Ideal::UnitsPerHour(rate) => {
-                positive("ideal_rate", rate)?;
-                times("ideal_rate", count, HOUR)?
-                    .checked_div(rate)
-                    .map(|time| rounded(time, PLACES))
-                    .ok_or_else(|| Invalid::new("ideal_rate", "is too small", rate))
-            }
-        };
-        let ideal_time = time_for(total)?;
+        let planned = planned_minutes
+            .times(60)
+            .filter(|planned| *planned <= LONGEST)
+            .ok_or_else(|| Invalid::new("planned_minutes", "is too large", planned_minutes))?;
+        let run = Fixed(planned.0 - downtime_minutes.0 * 60);
+        let ideal_time = ideal.time_for(total_count)?;
         let (net, effective) = if ideal_time <= run {
-            (ideal_time, time_for(good)?)
+            (ideal_time, ideal.time_for(good_count)?)
         } else {
             // Faster than ideal: the run time is shared between good and bad items by their number.
-            (
-                run,
-                rounded(times("good_count", run, good)? / total, PLACES),
-            )
+            let effective = run
+                .share(good_count, total_count)
+                .ok_or_else(|| Invalid::new("good_count", "is too large", good_count))?;
+            (run, effective)
         };
         Ok(Self {
             planned,
@@ -174,28 +167,24 @@ impl State {
             ideal: ideal_time,
             net,
             effective,
-            total,
-            good,
+            total: Fixed::whole(total_count),
+            good: Fixed::whole(good_count),
         })
     }
 
-    /// Both together; `None` past 28 digits.
+    /// Both together; `None` past all digits.
     #[must_use]
     pub fn merged(&self, other: &Self) -> Option<Self> {
-        self.combined(other, Decimal::checked_add)
+        self.combined(other, Fixed::checked_add)
     }
 
     /// This one without another that had been merged into it.
     #[must_use]
     pub fn without(&self, other: &Self) -> Option<Self> {
-        self.combined(other, Decimal::checked_sub)
+        self.combined(other, Fixed::checked_sub)
     }
 
-    fn combined(
-        &self,
-        other: &Self,
-        by: impl Fn(Decimal, Decimal) -> Option<Decimal>,
-    ) -> Option<Self> {
+    fn combined(&self, other: &Self, by: impl Fn(Fixed, Fixed) -> Option<Fixed>) -> Option<Self> {
         Some(Self {
             planned: by(self.planned, other.planned)?,
             run: by(self.run, other.run)?,
@@ -211,30 +200,41 @@ impl State {
     /// nothing ran.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let was_planned = self.planned > Decimal::ZERO;
-        let ran = self.run > Decimal::ZERO;
+        let was_planned = self.planned > Fixed::ZERO;
+        let ran = self.run > Fixed::ZERO;
         Figures {
-            availability: ratio(self.run, self.planned),
+            availability: self.run.ratio(self.planned),
             performance: if ran {
-                ratio(self.net, self.run)
+                self.net.ratio(self.run)
             } else {
                 was_planned.then_some(Decimal::ZERO)
             },
             performance_raw: if ran {
-                ratio(self.ideal, self.run)
+                self.ideal.ratio(self.run)
             } else {
-                (was_planned && self.ideal.is_zero()).then_some(Decimal::ZERO)
+                (was_planned && self.ideal == Fixed::ZERO).then_some(Decimal::ZERO)
             },
-            quality: ratio(self.effective, self.net).or_else(|| ratio(self.good, self.total)),
-            oee: ratio(self.effective, self.planned),
+            quality: self
+                .effective
+                .ratio(self.net)
+                .or_else(|| self.good.ratio(self.total)),
+            oee: self.effective.ratio(self.planned),
         }
     }
 
     /// # Errors
     /// Calendar time that is not positive, or shorter than what was planned in it.
-    pub fn teep(&self, calendar_minutes: Decimal) -> Result<Teep, Invalid> {
-        positive("calendar_minutes", calendar_minutes)?;
-        let calendar = seconds("calendar_minutes", calendar_minutes)?;
+    pub fn teep(&self, calendar_minutes: Fixed) -> Result<Teep, Invalid> {
+        let calendar = calendar_minutes
+            .times(60)
+            .ok_or_else(|| Invalid::new("calendar_minutes", "is too large", calendar_minutes))?;
+        if calendar <= Fixed::ZERO {
+            return Err(Invalid::new(
+                "calendar_minutes",
+                "is not above zero",
+                calendar_minutes,
+            ));
+        }
         if calendar < self.planned {
             return Err(Invalid::new(
                 "calendar_minutes",
@@ -243,9 +243,12 @@ impl State {
             ));
         }
         Ok(Teep {
-            utilisation: ratio(self.planned, calendar),
+            utilisation: self.planned.ratio(calendar),
             oee: self.figures().oee,
-            teep: ratio(self.effective, calendar),
+            teep: self
+                .figures()
+                .oee
+                .and_then(|_| self.effective.ratio(calendar)),
         })
     }
 
@@ -253,15 +256,15 @@ impl State {
     #[must_use]
     pub fn lost_minutes(&self) -> LostMinutes {
         LostMinutes {
-            availability: (self.planned - self.run) / SIXTY,
-            performance: (self.run - self.net) / SIXTY,
-            quality: (self.net - self.effective) / SIXTY,
+            availability: minutes(Fixed(self.planned.0 - self.run.0)),
+            performance: minutes(Fixed(self.run.0 - self.net.0)),
+            quality: minutes(Fixed(self.net.0 - self.effective.0)),
         }
     }
 
     /// The amounts in their order, for whoever stores or sends them.
     #[must_use]
-    pub fn parts(&self) -> [Decimal; 7] {
+    pub fn parts(&self) -> [Fixed; 7] {
         [
             self.planned,
             self.run,
@@ -277,7 +280,7 @@ impl State {
     ///
     /// # Errors
     /// Amounts that no production could have led to: negative, or one above another that bounds it.
-    pub fn from_parts(parts: [Decimal; 7]) -> Result<Self, Invalid> {
+    pub fn from_parts(parts: [Fixed; 7]) -> Result<Self, Invalid> {
         const NAMES: [&str; 7] = [
             "planned_seconds",
             "run_seconds",
@@ -288,7 +291,9 @@ impl State {
             "good_count",
         ];
         for (name, part) in NAMES.iter().zip(parts) {
-            not_negative(name, part)?;
+            if part < Fixed::ZERO {
+                return Err(Invalid::new(name, "is negative", part));
+            }
         }
         let [planned, run, ideal, net, effective, total, good] = parts;
         for (name, part, limit) in [
@@ -313,32 +318,40 @@ impl State {
     }
 }
 
-/// `a / b` to [`PLACES`] places; `None` where `b` is zero, or the result past all digits.
-fn ratio(a: Decimal, b: Decimal) -> Option<Decimal> {
-    a.checked_div(b)
-        .map(|value| rounded(value, PLACES).normalize())
+impl Ideal {
+    /// Seconds that so many items take at this speed.
+    fn time_for(self, count: i64) -> Result<Fixed, Invalid> {
+        let (field, speed) = match self {
+            Self::CycleSeconds(cycle) => ("ideal_cycle_seconds", cycle),
+            Self::UnitsPerHour(rate) => ("ideal_rate", rate),
+        };
+        if speed <= Fixed::ZERO {
+            return Err(Invalid::new(field, "is not above zero", speed));
+        }
+        let time = match self {
+            Self::CycleSeconds(cycle) => cycle.times(count),
+            Self::UnitsPerHour(rate) => HOUR.times(count).and_then(|time| time.over(rate)),
+        };
+        time.filter(|time| *time <= LONGEST).ok_or_else(|| {
+            Invalid::new(
+                field,
+                "makes the items take too long",
+                format!("{speed} for {count}"),
+            )
+        })
+    }
 }
 
-fn seconds(field: &'static str, minutes: Decimal) -> Result<Decimal, Invalid> {
-    times(field, minutes, SIXTY)
-}
-
-fn times(field: &'static str, a: Decimal, b: Decimal) -> Result<Decimal, Invalid> {
-    a.checked_mul(b)
-        .map(|value| rounded(value, PLACES))
-        .ok_or_else(|| Invalid::new(field, "is too large", a))
+/// Of seconds, for people to read.
+fn minutes(seconds: Fixed) -> Decimal {
+    seconds
+        .decimal()
+        .map_or(Decimal::MAX, |seconds| seconds / Decimal::from(60))
 }
 
 pub(crate) fn not_negative(field: &'static str, value: Decimal) -> Result<(), Invalid> {
     if value < Decimal::ZERO {
         return Err(Invalid::new(field, "is negative", value.normalize()));
-    }
-    Ok(())
-}
-
-pub(crate) fn positive(field: &'static str, value: Decimal) -> Result<(), Invalid> {
-    if value <= Decimal::ZERO {
-        return Err(Invalid::new(field, "is not above zero", value.normalize()));
     }
     Ok(())
 }

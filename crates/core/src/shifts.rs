@@ -69,8 +69,9 @@ pub fn production_date(at: i64, day_starts: i64, zone: &impl Zone) -> i32 {
 /// The target of one asset at an instant, and how much of it is due by then.
 ///
 /// [`Counting::Shift`]: the shift that covers the instant and has a target on its production date; of
-/// several the one that started last, of these the first in the slice. Where there is none, the target of
-/// the whole production day.
+/// several the one that started last, of these the first in the slice. Where no shift has a target on that
+/// date, each has the share of the whole day's target that it has of the day's time; outside of all shifts
+/// the day counts from its start.
 ///
 /// [`Counting::Day`]: the targets of all shifts of the production date together, each by the part of the
 /// shift that has elapsed, rounded by itself. Where no shift has one, the target of the whole day. A shift
@@ -87,10 +88,20 @@ pub fn target_at(
     zone: &impl Zone,
 ) -> Option<Running> {
     let date = date_at(at, day_starts, zone);
-    if counting == Counting::Shift
-        && let Some(running) = shift_at(at, date, shifts, targets, day_starts, zone)
-    {
-        return Some(running);
+    if counting == Counting::Shift {
+        let covering = |target: &dyn Fn(usize, i64) -> Option<i64>| {
+            shift_at(at, date, shifts, day_starts, zone, target)
+        };
+        let own = |index, date| in_force(targets, Some(index), date);
+        if let Some(running) = covering(&own) {
+            return Some(running);
+        }
+        if targets_of_shifts(date, shifts, targets).next().is_some() {
+            return None;
+        }
+        if let Some(running) = covering(&|_, date| in_force(targets, None, date)) {
+            return Some(share_of_day(running, at, day_starts, zone));
+        }
     }
     let from = day_start(date, day_starts, zone);
     let to = day_start(date.saturating_add(1), day_starts, zone);
@@ -132,21 +143,35 @@ pub fn target_of_day(date: i32, shifts: &[Shift], targets: &[Target]) -> Option<
         .or_else(|| in_force(targets, None, date))
 }
 
-/// The shift with a target that covers an instant of a production day.
+/// A shift that has the target of the whole production day, with its share of it by time.
+fn share_of_day(shift: Running, at: i64, day_starts: i64, zone: &impl Zone) -> Running {
+    let date = i64::from(shift.production_date);
+    let day = day_start(date.saturating_add(1), day_starts, zone)
+        .saturating_sub(day_start(date, day_starts, zone));
+    let by = |at| prorate(shift.target, shift.from, shift.from.saturating_add(day), at);
+    Running {
+        target: by(shift.to),
+        prorated: by(at),
+        ..shift
+    }
+}
+
+/// The shift with a target that covers an instant of a production day. `target` says what that of a shift
+/// is on a date.
 fn shift_at(
     at: i64,
     date: i64,
     shifts: &[Shift],
-    targets: &[Target],
     day_starts: i64,
     zone: &impl Zone,
+    target: &dyn Fn(usize, i64) -> Option<i64>,
 ) -> Option<Running> {
     let mut last: Option<Running> = None;
     // A shift of the day before may still be on. The dates around these two are there for the clocks: a
     // local time that they skip may map past one that comes after it.
     for date in date.saturating_sub(2)..=date.saturating_add(1) {
         for (index, shift) in shifts.iter().enumerate() {
-            let Some(target) = in_force(targets, Some(index), date) else {
+            let Some(target) = target(index, date) else {
                 continue;
             };
             let (from, to) = occurrence(shift, date, day_starts, zone);
@@ -576,12 +601,23 @@ mod tests {
         let shifts = three();
         let whole = [always(None, 240)];
         let at = utc("2026-03-02T05:00Z");
-        for counting in [Counting::Shift, Counting::Day] {
-            let running = target_at(at, &shifts, &whole, SIX, counting, &UTC).unwrap();
-            assert_eq!((running.shift, running.prorated), (None, 230));
+        // By the shift, the night has a third of it, of which seven hours of eight have passed.
+        for (counting, shifts, want) in [
+            (Counting::Shift, shifts.as_slice(), (Some(2), 80, 70)),
+            (Counting::Shift, &[], (None, 240, 230)),
+            (Counting::Day, &shifts, (None, 240, 230)),
+        ] {
+            let running = target_at(at, shifts, &whole, SIX, counting, &UTC).unwrap();
+            assert_eq!((running.shift, running.target, running.prorated), want);
             assert_eq!(running.production_date, date("2026-03-01"));
-            assert_eq!(target_at(at, &shifts, &[], SIX, counting, &UTC), None);
+            assert_eq!(target_at(at, shifts, &[], SIX, counting, &UTC), None);
         }
+        // One shift with a target of its own, and the day's is nobody's.
+        let both = [always(None, 240), always(Some(0), 10)];
+        assert_eq!(
+            target_at(at, &shifts, &both, SIX, Counting::Shift, &UTC),
+            None
+        );
         assert_eq!(target_of_day(0, &shifts, &whole), Some(240));
         assert_eq!(target_of_day(0, &shifts, &[]), None);
         // Only the early shift has a target, and it is over.
@@ -768,7 +804,11 @@ mod tests {
                         (from, Some(index), day, target)
                     );
                 }
-                None => prop_assert!(got.is_none_or(|got| got.shift.is_none())),
+                None => {
+                    let date = date_at(at, start, &zone);
+                    let own = targets_of_shifts(date, &shifts, &targets).next().is_some();
+                    prop_assert!(got.is_none_or(|_| !own && targets.iter().any(|t| t.shift.is_none())));
+                }
             }
         }
 
@@ -792,7 +832,8 @@ mod tests {
                     prop_assert_eq!(first.prorated, 0);
                 }
                 if let Some(last) = of(now.to - 1).filter(same).filter(|last| last.shift.is_some()) {
-                    prop_assert_eq!(last.prorated, now.target);
+                    // A share of the day's target is rounded at its end too, a microsecond later.
+                    prop_assert!(now.target - last.prorated <= 1);
                 }
             }
         }

@@ -223,7 +223,8 @@ fn maintain_partitions() -> Result<
         let before = actions.len();
         attempt(*set, &mut actions, |set| {
             if !expired(set)?.is_empty() {
-                refuse_old_snapshot()?;
+                // Otherwise the last refresh before a partition goes could not see what was committed since.
+                role::require_current_snapshots("partitions cannot be maintained")?;
                 rollups::refresh::refresh_source(set.parent.relation.oid)?;
             }
             Ok(Vec::new())
@@ -354,24 +355,6 @@ fn refuse_too_many(set: &Set, partitions: usize) -> Result<()> {
 
 /// What a retirement is called in the result.
 const RETIRED: [&str; 3] = ["dropped", "detached", "archived"];
-
-/// In a transaction with one snapshot for all statements, the last refresh before a partition goes could
-/// not see what was committed since.
-fn refuse_old_snapshot() -> Result<()> {
-    let level = spi::read_one::<String>(
-        "SELECT pg_catalog.current_setting('transaction_isolation')",
-        &[],
-    )?;
-    match level.as_deref() {
-        Some("repeatable read" | "serializable") => Err(Error::new(
-            PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
-            "partitions cannot be maintained in a transaction of this isolation level",
-        )
-        .detail(format!("isolation level {}", level.unwrap_or_default()))
-        .hint("call it in READ COMMITTED")),
-        _ => Ok(()),
-    }
-}
 
 /// Partitions that end at this time or before are past what the set retains: they are retired, or about
 /// to be. None when it retains everything.

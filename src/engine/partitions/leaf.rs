@@ -22,21 +22,24 @@ pub fn lock_for_attach(set: &Set) -> Result<()> {
         relation.oid,
         pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
     ) {
-        return lock_referenced(relation);
+        return lock_referenced(relation, lock::try_table);
     }
     Err(busy(relation))
 }
 
-/// An attach copies the parent's foreign keys, for which the referenced tables are locked against writers;
-/// that must not wait in line either.
-fn lock_referenced(parent: &Relation) -> Result<()> {
+/// An attach copies the parent's foreign keys, and a detach makes them the leaf's own, for which the
+/// referenced tables are locked against writers; that must not wait in line either.
+fn lock_referenced(
+    parent: &Relation,
+    take: fn(pg_sys::Oid, pg_sys::LOCKMODE) -> bool,
+) -> Result<()> {
     let referenced = spi::read_all(
         "SELECT DISTINCT confrelid FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype = 'f' ORDER BY 1",
         &[parent.oid.into()],
         |row| Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid)),
     )?;
     for table in referenced {
-        if !lock::try_table(table, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
+        if !take(table, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
             return Err(busy(&Relation::open(table)?));
         }
     }
@@ -219,6 +222,9 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
     }
     if !set.leaves()?.iter().any(|other| other.oid == leaf.oid) {
         return Ok(None);
+    }
+    if set.on_expire != "drop" {
+        lock_referenced(parent, lock::try_table_once)?;
     }
     // Whoever was still writing when the rollups were refreshed has committed by now.
     rollups::refresh::refresh_source(parent.oid)?;

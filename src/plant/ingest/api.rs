@@ -39,7 +39,6 @@ fn text(rows: &Option<JsonText>) -> &str {
     schema = "plant",
     volatile,
     parallel_unsafe,
-    security_definer,
     requires = ["plant_types"]
 )]
 #[search_path(pg_catalog, pg_temp)]
@@ -53,7 +52,6 @@ fn ingest_daily(
     schema = "plant",
     volatile,
     parallel_unsafe,
-    security_definer,
     requires = ["plant_types"]
 )]
 #[search_path(pg_catalog, pg_temp)]
@@ -67,12 +65,11 @@ fn ingest_live(
     schema = "plant",
     volatile,
     parallel_unsafe,
-    security_definer,
     requires = ["plant_types"]
 )]
 #[search_path(pg_catalog, pg_temp)]
 fn process_daily(
-    max_rows: default!(i32, "10000"),
+    max_rows: default!(Option<i32>, "10000"),
 ) -> Result<pgrx::composite_type!('static, "plant.ingest_outcome"), ErrorReport> {
     let outcome = inbox::process("plant.daily_inbox", max_rows, daily::ingest)?;
     Ok(value(&outcome)?)
@@ -82,12 +79,11 @@ fn process_daily(
     schema = "plant",
     volatile,
     parallel_unsafe,
-    security_definer,
     requires = ["plant_types"]
 )]
 #[search_path(pg_catalog, pg_temp)]
 fn process_live(
-    max_rows: default!(i32, "10000"),
+    max_rows: default!(Option<i32>, "10000"),
 ) -> Result<pgrx::composite_type!('static, "plant.ingest_outcome"), ErrorReport> {
     let outcome = inbox::process("plant.live_inbox", max_rows, live::ingest)?;
     Ok(value(&outcome)?)

@@ -3,9 +3,10 @@
 use super::model::{self, AssetNo, Detail, Model, Name};
 use super::{Given, Outcome, Refusal, rows};
 use crate::error::Result;
-use crate::postgres::{lock, spi};
+use crate::postgres::{lock, role, spi};
+use gemba_core::fixed::Fixed;
 use gemba_core::losses::{Loss, financial_loss};
-use gemba_core::oee::{Ideal, Production, State, rounded};
+use gemba_core::oee::{Figures, Ideal, Production, State, rounded};
 use gemba_core::shifts;
 use pgrx::Uuid;
 use rust_decimal::Decimal;
@@ -38,8 +39,10 @@ struct Day {
 
 /// Takes the rows; of several for one machine and day the last one counts.
 pub fn ingest(given: &[Given]) -> Result<Outcome> {
-    // Summaries look at the days before and are looked at by the days after: one call at a time.
-    lock::take_turns("plant.daily_summaries")?;
+    // Summaries look at the days before and are looked at by the days after: one call at a time, and each
+    // sees what the one before it did.
+    role::require_current_snapshots("daily rows cannot be ingested")?;
+    lock::take_turns_beside_writers("plant.daily_summaries")?;
     let mut outcome = Outcome {
         read: given.len() as i64,
         ..Outcome::default()
@@ -134,12 +137,12 @@ fn compute(
                 "ideal_rate and ideal_cycle_seconds say the same thing: give one of them",
             ));
         }
-        (None, Some(cycle)) => Ideal::CycleSeconds(cycle),
-        (own, None) => Ideal::UnitsPerHour(or_default(
-            "ideal_rate",
-            own.or(asset.ideal_rate),
-            settings.default_ideal_rate,
-        )),
+        (None, Some(cycle)) => Ideal::CycleSeconds(fixed("ideal_cycle_seconds", cycle)?),
+        (own, None) => {
+            let own = own.or(asset.ideal_rate);
+            let rate = or_default("ideal_rate", own, settings.default_ideal_rate);
+            Ideal::UnitsPerHour(fixed("ideal_rate", rate)?)
+        }
     };
     let hourly_rate = or_default(
         "hourly_rate",
@@ -153,8 +156,8 @@ fn compute(
     );
     let (total, good, waste) = counts(row, &mut estimated)?;
     let state = State::of(&Production {
-        planned_minutes,
-        downtime_minutes,
+        planned_minutes: fixed("planned_minutes", planned_minutes)?,
+        downtime_minutes: fixed("downtime_minutes", downtime_minutes)?,
         ideal,
         total_count: total.into(),
         good_count: good.into(),
@@ -188,6 +191,10 @@ fn compute(
         loss,
         estimated,
     })
+}
+
+fn fixed(name: &'static str, value: Decimal) -> Result<Fixed, Refusal> {
+    Fixed::of(value).ok_or_else(|| Refusal::of(name, format!("{name} is too large: {value}")))
 }
 
 /// Total, good and waste: of the last two either follows from the other.
@@ -248,11 +255,7 @@ fn percentage_text(ratio: Option<Decimal>) -> Option<String> {
 
 /// A `plant.oee_state` as a literal.
 fn state_text(state: &State) -> String {
-    let parts: Vec<String> = state
-        .parts()
-        .iter()
-        .map(|part| part.normalize().to_string())
-        .collect();
+    let parts: Vec<String> = state.parts().iter().map(ToString::to_string).collect();
     format!("({})", parts.join(","))
 }
 
@@ -267,14 +270,18 @@ fn write(model: &Model, days: &[Day], outcome: &mut Outcome) -> Result<()> {
     };
     let whole =
         |of: &dyn Fn(&Day) -> Option<i32>| -> Vec<Option<i32>> { days.iter().map(of).collect() };
-    let ratio = |of: fn(&gemba_core::oee::Figures) -> Option<Decimal>| {
-        texts(&|day: &Day| percentage_text(of(&day.state.figures())))
+    let figures: Vec<Figures> = days.iter().map(|day| day.state.figures()).collect();
+    let ratio = |of: fn(&Figures) -> Option<Decimal>| -> Vec<Option<String>> {
+        figures
+            .iter()
+            .map(|figures| percentage_text(of(figures)))
+            .collect()
     };
-    let counts = spi::write_returning(
+    let written = spi::write_returning(
         include_str!("daily.sql"),
         &[
-            assets.clone().into(),
-            dates.clone().into(),
+            assets.into(),
+            dates.into(),
             ratio(|f| f.oee).into(),
             whole(&|day| Some(day.total)).into(),
             whole(&|day| day.target).into(),
@@ -294,16 +301,24 @@ fn write(model: &Model, days: &[Day], outcome: &mut Outcome) -> Result<()> {
         ],
         |row| {
             Ok((
-                row.get::<i64>(1)?.unwrap_or_default(),
-                row.get::<i64>(2)?.unwrap_or_default(),
+                row.get::<Uuid>(1)?.unwrap_or_else(model::nobody),
+                row.get::<i32>(2)?.unwrap_or_default(),
+                row.get::<bool>(3)?.unwrap_or_default(),
             ))
         },
     )?;
-    let (inserted, updated) = counts.first().copied().unwrap_or_default();
+    let inserted = written.iter().filter(|(.., inserted)| *inserted).count() as i64;
     outcome.inserted += inserted;
-    outcome.updated += updated;
-    outcome.unchanged += days.len() as i64 - inserted - updated;
+    outcome.updated += written.len() as i64 - inserted;
+    outcome.unchanged += (days.len() - written.len()) as i64;
+    if written.is_empty() {
+        return Ok(());
+    }
     // A day's text speaks of the seven days before it, so a late row changes those of the seven after.
+    let (assets, dates): (Vec<Uuid>, Vec<i32>) = written
+        .into_iter()
+        .map(|(asset, date, _)| (asset, date))
+        .unzip();
     spi::write(
         include_str!("summaries.sql"),
         &[assets.into(), dates.into()],

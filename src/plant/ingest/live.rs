@@ -6,13 +6,15 @@ use super::{Given, Outcome, Refusal, rows};
 use crate::engine::partitions;
 use crate::engine::partitions::set::Set;
 use crate::error::Result;
-use crate::postgres::{spi, time};
+use crate::postgres::{role, spi, time};
 use gemba_core::calendar::Zone;
 use gemba_core::instant::Instant;
 use gemba_core::shifts;
 use gemba_core::variance::{Status, variance};
 use pgrx::Uuid;
 use pgrx::prelude::*;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
@@ -39,7 +41,7 @@ struct SafetyEvent {
 
 /// The times that can be taken.
 struct Times {
-    /// Before this, what there was has been retired, or is about to be.
+    /// Snapshots from before this have been retired, or are about to be.
     first: i64,
     /// After this, it is a clock that is wrong.
     last: i64,
@@ -62,12 +64,15 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
     }
     let model = Model::read(parsed.iter().map(|(_, _, name)| name), Detail::Live)?;
     let codes = safety_codes()?;
-    let set = Set::of(
-        spi::read_one("SELECT 'plant.live_snapshots'::regclass::oid", &[])?
-            .unwrap_or(pg_sys::InvalidOid),
-    )?;
+    let table = spi::read_one("SELECT 'plant.live_snapshots'::regclass::oid", &[])?
+        .unwrap_or(pg_sys::InvalidOid);
+    let (set, horizon) = role::as_extension(|| {
+        let set = Set::of(table)?;
+        let horizon = partitions::horizon(&set)?;
+        Ok((set, horizon))
+    })?;
     let times = Times {
-        first: partitions::horizon(&set)?.map_or(i64::MIN, |horizon| set.floor(horizon)),
+        first: horizon.map_or(i64::MIN, |horizon| set.floor(horizon)),
         last: model
             .settings
             .now
@@ -77,35 +82,50 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
         HashMap::with_capacity(parsed.len());
     let mut events = Vec::new();
     for (row, fields, name) in &parsed {
-        let computed = model.asset(name).and_then(|asset| {
+        let found = model.asset(name).and_then(|asset| {
             let at = moment(&model, &times, fields)?;
-            let event = safety_event(&model, &codes, asset, at, fields)?;
-            let snapshot = snapshot(&model, asset, at, fields)?;
-            if snapshot.is_none() && event.is_none() {
-                return Err(Refusal::of("current_output", "current_output is missing"));
-            }
-            Ok((snapshot, event))
+            Ok((asset, at, safety_event(&model, &codes, asset, at, fields)?))
         });
-        match computed {
-            Ok((snapshot, event)) => {
-                match snapshot {
-                    Some(snapshot) => {
-                        let key = (snapshot.asset, snapshot.at);
-                        if let Some((earlier, before)) = snapshots.remove(&key) {
-                            if before == snapshot {
-                                outcome.unchanged += 1;
-                            } else {
-                                outcome.refuse(earlier, superseded("for this asset and moment"));
-                            }
-                        }
-                        snapshots.insert(key, (row, snapshot));
-                    }
-                    // Only an event: neither inserted nor updated a snapshot.
-                    None => outcome.unchanged += 1,
-                }
-                events.extend(event);
+        let (asset, at, event) = match found {
+            Ok(found) => found,
+            Err(refusal) => {
+                outcome.refuse(row, refusal);
+                continue;
             }
-            Err(refusal) => outcome.refuse(row, refusal),
+        };
+        let is_event = event.is_some();
+        // An event is never lost for the sake of something else in its row.
+        let mut remark = None;
+        if let Some((event, wrong)) = event {
+            events.push(event);
+            remark =
+                wrong.map(|refusal| refusal.but("only the safety event was taken, without it"));
+        }
+        match snapshot(&model, &times, asset, at, fields) {
+            Ok(Some(snapshot)) => {
+                if let Some((earlier, before)) = snapshots.remove(&(asset, at)) {
+                    if before == snapshot {
+                        outcome.unchanged += 1;
+                    } else {
+                        outcome.refuse(earlier, superseded("for this asset and moment"));
+                    }
+                }
+                if remark.is_none() {
+                    snapshots.insert((asset, at), (row, snapshot));
+                }
+            }
+            // Only an event: neither inserted nor updated a snapshot.
+            Ok(None) if is_event => outcome.unchanged += i64::from(remark.is_none()),
+            Ok(None) => {
+                remark = Some(Refusal::of("current_output", "current_output is missing"));
+            }
+            Err(refusal) if is_event => {
+                remark.get_or_insert(refusal.but("only the safety event was taken"));
+            }
+            Err(refusal) => remark = Some(refusal),
+        }
+        if let Some(refusal) = remark {
+            outcome.refuse(row, refusal);
         }
     }
     let mut snapshots: Vec<Snapshot> = snapshots
@@ -120,48 +140,39 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Codes that make a safety event, with the severity of rows that bring none.
-fn safety_codes() -> Result<HashMap<String, Option<String>>> {
-    Ok(spi::read_all(
+/// Codes that make a safety event, by their small letters: as the table writes them, and the severity of
+/// rows that bring none.
+type Codes = HashMap<String, (String, Option<String>)>;
+
+fn safety_codes() -> Result<Codes> {
+    let codes = spi::read_all(
         "SELECT c.reason_code, c.severity FROM plant.safety_codes c",
         &[],
         |row| {
-            Ok((
-                row.get::<String>(1)?.unwrap_or_default(),
-                row.get::<String>(2)?,
-            ))
+            let code = row.get::<String>(1)?.unwrap_or_default();
+            Ok((code.to_ascii_lowercase(), (code, row.get::<String>(2)?)))
         },
-    )?
-    .into_iter()
-    .collect())
+    )?;
+    Ok(codes.into_iter().collect())
 }
 
+const FIELD: &str = "snapshot_timestamp";
+
 fn moment(model: &Model, times: &Times, row: &rows::Live) -> Result<i64, Refusal> {
-    const FIELD: &str = "snapshot_timestamp";
     let at = match rows::time(FIELD, row.snapshot_timestamp)? {
         Instant::Absolute(at) => at,
         Instant::Local(local) => model.settings.zone.instant(local),
     };
-    if at < times.first {
-        return Err(Refusal::of(
-            FIELD,
-            format!(
-                "{FIELD} is older than what is kept: {}",
-                time::instant_text(at)
-            ),
-        ));
-    }
     if at > times.last {
-        return Err(Refusal::of(
-            FIELD,
-            format!("{FIELD} is in the future: {}", time::instant_text(at)),
-        ));
+        let reason = format!("{FIELD} is in the future: {}", time::instant_text(at));
+        return Err(Refusal::of(FIELD, reason));
     }
     Ok(at)
 }
 
 fn snapshot(
     model: &Model,
+    times: &Times,
     asset: AssetNo,
     at: i64,
     row: &rows::Live,
@@ -169,6 +180,13 @@ fn snapshot(
     let Some(output) = rows::count("current_output", row.current_output)? else {
         return Ok(None);
     };
+    if at < times.first {
+        let reason = format!(
+            "{FIELD} is older than what is kept: {}",
+            time::instant_text(at)
+        );
+        return Err(Refusal::of(FIELD, reason));
+    }
     let settings = &model.settings;
     let target = match rows::count("target_output", row.target_output)? {
         Some(target) => Some(target),
@@ -195,53 +213,92 @@ fn snapshot(
     }))
 }
 
+/// The event that a row reports, if it does, and what in it could not be taken.
 fn safety_event(
     model: &Model,
-    codes: &HashMap<String, Option<String>>,
+    codes: &Codes,
     asset: AssetNo,
     at: i64,
     row: &rows::Live,
-) -> Result<Option<SafetyEvent>, Refusal> {
-    let owned =
-        |name, field| rows::text(name, field).map(|text| text.map(std::borrow::Cow::into_owned));
-    let severity = owned("severity", row.severity)?;
-    if let Some(severity) = &severity
-        && !SEVERITIES.contains(&severity.as_str())
-    {
-        return Err(Refusal::of(
-            "severity",
-            format!(
-                "severity is none of low, medium, high, critical: {}",
-                rows::quoted(severity)
-            ),
-        ));
+) -> Result<Option<(SafetyEvent, Option<Refusal>)>, Refusal> {
+    let Some(code) = rows::text("reason_code", row.reason_code)? else {
+        return Ok(None);
+    };
+    let Some((code, usual)) = codes.get(&code.trim().to_ascii_lowercase()) else {
+        return Ok(None);
+    };
+    let mut wrong = None;
+    let severity = or_remark(&mut wrong, severity(row)).flatten();
+    Ok(Some((
+        SafetyEvent {
+            asset,
+            at,
+            code: code.clone(),
+            severity: severity
+                .or_else(|| usual.clone())
+                .unwrap_or_else(|| model.settings.default_severity.clone()),
+            description: or_remark(&mut wrong, words("description", row.description)).flatten(),
+            source_record_id: or_remark(&mut wrong, record_id(row)).flatten(),
+            duration_minutes: or_remark(
+                &mut wrong,
+                cents("duration_minutes", row.duration_minutes, 8),
+            )
+            .flatten(),
+            financial_impact: or_remark(
+                &mut wrong,
+                cents("financial_impact", row.financial_impact, 10),
+            )
+            .flatten(),
+        },
+        wrong,
+    )))
+}
+
+/// The value, or nothing and a remark; of several remarks the first.
+fn or_remark<T>(remark: &mut Option<Refusal>, value: Result<T, Refusal>) -> Option<T> {
+    value.map_err(|refusal| remark.get_or_insert(refusal)).ok()
+}
+
+fn words(name: &'static str, field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+    Ok(rows::text(name, field)?.map(Cow::into_owned))
+}
+
+fn severity(row: &rows::Live) -> Result<Option<String>, Refusal> {
+    let Some(text) = rows::text("severity", row.severity)? else {
+        return Ok(None);
+    };
+    let severity = text.trim().to_ascii_lowercase();
+    if SEVERITIES.contains(&severity.as_str()) {
+        return Ok(Some(severity));
     }
-    let duration_minutes = cents("duration_minutes", row.duration_minutes, 8)?;
-    let financial_impact = cents("financial_impact", row.financial_impact, 10)?;
-    let Some(code) = owned("reason_code", row.reason_code)? else {
-        return Ok(None);
-    };
-    let Some(usual) = codes.get(code.trim()) else {
-        return Ok(None);
-    };
-    Ok(Some(SafetyEvent {
-        asset,
-        at,
-        code: code.trim().to_owned(),
-        severity: severity
-            .or_else(|| usual.clone())
-            .unwrap_or_else(|| model.settings.default_severity.clone()),
-        description: owned("description", row.description)?,
-        source_record_id: owned("source_record_id", row.source_record_id)?,
-        duration_minutes,
-        financial_impact,
-    }))
+    let reason = format!(
+        "severity is none of low, medium, high, critical: {}",
+        rows::quoted(&text)
+    );
+    Err(Refusal::of("severity", reason))
+}
+
+fn record_id(row: &rows::Live) -> Result<Option<String>, Refusal> {
+    const NAME: &str = "source_record_id";
+    /// An index has to hold it.
+    const LONGEST: usize = 200;
+    let id = rows::text(NAME, row.source_record_id)?.map(|text| text.trim().to_owned());
+    match id {
+        Some(id) if id.chars().count() > LONGEST => {
+            let reason = format!(
+                "{NAME} is longer than {LONGEST} characters: {}",
+                rows::quoted(&id)
+            );
+            Err(Refusal::of(NAME, reason))
+        }
+        id => Ok(id),
+    }
 }
 
 /// An amount with two decimal places and at most so many digits before the point.
 fn cents(
     name: &'static str,
-    field: Option<&serde_json::value::RawValue>,
+    field: Option<&RawValue>,
     digits: u32,
 ) -> Result<Option<String>, Refusal> {
     let Some(value) = rows::amount(name, field)? else {
@@ -261,9 +318,11 @@ fn write_snapshots(
     outcome: &mut Outcome,
 ) -> Result<()> {
     let steps: BTreeSet<i64> = snapshots.iter().map(|s| set.floor(s.at)).collect();
-    for step in steps {
-        partitions::ensure_written(set, step, set.next(step))?;
-    }
+    role::as_extension(|| {
+        steps
+            .iter()
+            .try_for_each(|step| partitions::ensure_written(set, *step, set.next(*step)))
+    })?;
     if snapshots.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,8 @@
 //! - [`live`]: pipeline B, snapshots and safety events
 //! - [`inbox`]: the same for clients that COPY
 //!
-//! Both compute in memory and write with a few statements for the whole batch. What is already there and
+//! They run with the caller's rights, which are those of `service_role`; only partitions are made with the
+//! extension's. Both compute in memory and write with a few statements for the whole batch. What is already there and
 //! the same stays untouched, so that a repeated call costs no new row versions and refreshes nothing.
 
 mod api;
@@ -41,6 +42,15 @@ impl Refusal {
             field: Some(field),
             reason: reason.into(),
         }
+    }
+}
+
+impl Refusal {
+    /// The same, and what was done nevertheless.
+    fn but(mut self, done: &str) -> Self {
+        self.reason.push_str("; ");
+        self.reason.push_str(done);
+        self
     }
 }
 
@@ -99,6 +109,13 @@ impl Outcome {
 
     /// Keeps the rejects for whoever looks later, and forgets those of long ago.
     fn store_rejects(&mut self, pipeline: &str) -> Result<()> {
+        spi::write(
+            "DELETE FROM plant.ingest_rejects r WHERE r.id IN (
+               SELECT old.id FROM plant.ingest_rejects old
+                WHERE old.rejected_at < pg_catalog.now() - (SELECT s.keep_rejects FROM plant.settings s)
+                  FOR UPDATE SKIP LOCKED)",
+            &[],
+        )?;
         if self.rejects.is_empty() {
             return Ok(());
         }
@@ -120,11 +137,6 @@ impl Outcome {
                 reasons.into(),
                 raws.into(),
             ],
-        )?;
-        spi::write(
-            "DELETE FROM plant.ingest_rejects r USING plant.settings s
-              WHERE r.rejected_at < pg_catalog.now() - s.keep_rejects",
-            &[],
         )?;
         Ok(())
     }

@@ -8,6 +8,7 @@ use pgrx::Uuid;
 use pgrx::prelude::*;
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// In place of an id that cannot be missing.
@@ -50,30 +51,32 @@ pub struct Model {
     by_source: HashMap<String, AssetNo>,
 }
 
-/// How a row names its machine.
-pub enum Name<'a> {
-    Id([u8; 16]),
-    Source(std::borrow::Cow<'a, str>),
+/// How a row names its machine: by its id, by what the source system calls it, or by both.
+pub struct Name<'a> {
+    id: Option<[u8; 16]>,
+    source: Option<Cow<'a, str>>,
 }
 
-/// The machine's id if the row has it, else what the source system calls it.
+/// The names that a row has.
 pub fn name<'a>(
     asset_id: Option<&'a RawValue>,
     source_id: Option<&'a RawValue>,
 ) -> Result<Name<'a>, Refusal> {
-    if let Some(text) = rows::text("asset_id", asset_id)? {
-        return uuid::Uuid::try_parse(text.trim())
-            .map(|id| Name::Id(id.into_bytes()))
-            .map_err(|_| {
-                Refusal::of(
-                    "asset_id",
-                    format!("asset_id is not a uuid: {}", rows::quoted(&text)),
-                )
-            });
+    let id = rows::text("asset_id", asset_id)?
+        .map(|text| {
+            uuid::Uuid::try_parse(text.trim()).map_err(|_| {
+                let reason = format!("asset_id is not a uuid: {}", rows::quoted(&text));
+                Refusal::of("asset_id", reason)
+            })
+        })
+        .transpose()?
+        .map(uuid::Uuid::into_bytes);
+    let source = rows::text("source_id", source_id)?;
+    if id.is_none() && source.is_none() {
+        let reason = "asset_id and source_id are both missing";
+        return Err(Refusal::of("asset_id", reason));
     }
-    rows::text("source_id", source_id)?
-        .map(Name::Source)
-        .ok_or_else(|| Refusal::of("asset_id", "asset_id and source_id are both missing"))
+    Ok(Name { id, source })
 }
 
 /// What has to be looked up of a machine.
@@ -90,10 +93,8 @@ impl Model {
     pub fn read<'a>(names: impl Iterator<Item = &'a Name<'a>>, detail: Detail) -> Result<Self> {
         let (mut ids, mut sources) = (Vec::new(), Vec::new());
         for name in names {
-            match name {
-                Name::Id(id) => ids.push(*id),
-                Name::Source(source) => sources.push(source.to_string()),
-            }
+            ids.extend(name.id);
+            sources.extend(name.source.as_deref().map(str::to_owned));
         }
         ids.sort_unstable();
         ids.dedup();
@@ -118,17 +119,35 @@ impl Model {
 
     /// The machine that a row names.
     pub fn asset(&self, name: &Name) -> Result<AssetNo, Refusal> {
-        match name {
-            Name::Id(id) => self.by_id.get(id).copied().ok_or_else(|| {
-                let id = uuid::Uuid::from_bytes(*id);
-                Refusal::of("asset_id", format!("no asset has the id {id}"))
-            }),
-            Name::Source(source) => self.by_source.get(&**source).copied().ok_or_else(|| {
-                Refusal::of(
-                    "source_id",
-                    format!("no asset has the source_id {}", rows::quoted(source)),
-                )
-            }),
+        let by_id = name
+            .id
+            .map(|id| {
+                self.by_id.get(&id).copied().ok_or_else(|| {
+                    let id = uuid::Uuid::from_bytes(id);
+                    Refusal::of("asset_id", format!("no asset has the id {id}"))
+                })
+            })
+            .transpose()?;
+        let by_source = name
+            .source
+            .as_deref()
+            .map(|source| {
+                self.by_source.get(source).copied().ok_or_else(|| {
+                    let reason = format!("no asset has the source_id {}", rows::quoted(source));
+                    Refusal::of("source_id", reason)
+                })
+            })
+            .transpose()?;
+        match (by_id, by_source) {
+            (Some(id), Some(source)) if id != source => Err(Refusal::of(
+                "source_id",
+                "asset_id and source_id name different assets",
+            )),
+            (Some(asset), _) | (None, Some(asset)) => Ok(asset),
+            (None, None) => Err(Refusal::of(
+                "asset_id",
+                "asset_id and source_id are both missing",
+            )),
         }
     }
 
@@ -152,7 +171,7 @@ pub fn targets(assets: &[Uuid], shifts: &[Shift]) -> Result<Vec<(Uuid, Target)>>
         .collect();
     let rows = spi::read_all(
         "SELECT t.asset_id, t.shift::text, t.effective_date - date '2000-01-01', t.target_output
-           FROM plant.shift_targets t WHERE t.asset_id = ANY ($1)",
+           FROM unnest($1) AS wanted (id) JOIN plant.shift_targets t ON t.asset_id = wanted.id",
         &[assets.to_vec().into()],
         |row| {
             Ok((
@@ -196,7 +215,10 @@ fn assets(
     spi::write_returning(
         "SELECT a.id, a.source_id::text, a.planned_minutes, a.ideal_rate, c.standard_hourly_rate, c.cost_per_unit
            FROM (SELECT x.id, x.source_id, x.planned_minutes, x.ideal_rate FROM plant.assets x
-                  WHERE x.id = ANY ($1) OR x.source_id = ANY ($2::varchar[])
+                  WHERE x.id IN (SELECT unnest($1)
+                                  UNION ALL
+                                 SELECT y.id FROM unnest($2::varchar[]) AS named (source_id)
+                                   JOIN plant.assets y ON y.source_id = named.source_id)
                   ORDER BY x.id FOR KEY SHARE) AS a
            LEFT JOIN plant.cost_centers c ON $3 AND c.asset_id = a.id",
         &[ids.into(), sources.into(), (detail == Detail::Daily).into()],

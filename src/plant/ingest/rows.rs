@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::str::FromStr;
 
 type Field<'a> = Option<&'a RawValue>;
 
@@ -60,12 +61,12 @@ pub fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Refusal> {
     serde_json::from_str(json).map_err(|error| Refusal {
         field: None,
         // Without " at line 1 column 17": the row is on its own here.
-        reason: error
-            .to_string()
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        reason: {
+            let reason = error.to_string();
+            let end = reason.rfind(" at line ").unwrap_or(reason.len());
+            // A misspelt field is quoted whole, however long.
+            reason[..end].chars().take(400).collect()
+        },
     })
 }
 
@@ -98,8 +99,14 @@ pub fn number(name: &'static str, field: Field) -> Result<Option<Decimal>, Refus
         return Ok(None);
     };
     let text = text.trim();
-    Decimal::from_str_exact(text)
-        .or_else(|_| Decimal::from_scientific(text))
+    let plain = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+    let parsed = if text.bytes().all(plain) {
+        // Long fractions are rounded.
+        Decimal::from_str(text).or_else(|_| Decimal::from_scientific(text))
+    } else {
+        Err(rust_decimal::Error::ConversionTo("Decimal".to_owned()))
+    };
+    parsed
         .map(|value| Some(rounded(value, PLACES)))
         .map_err(|_| {
             Refusal::of(
