@@ -481,3 +481,16 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_database_in_another_encoding_is_refused() -> Result<()> {
+    let cluster = gemba_tests::shared()?;
+    cluster.connect("postgres")?.batch_execute(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    )?;
+    let mut client = cluster.connect("latin")?;
+    let error = expect_sqlstate(client.execute("CREATE EXTENSION gemba", &[]), "0A000");
+    assert_eq!(error.detail(), Some("this one is in LATIN1"));
+    assert!(error.hint().is_some_and(|hint| hint.contains("UTF8")));
+    Ok(())
+}
