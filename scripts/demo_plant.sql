@@ -19,6 +19,8 @@ INSERT INTO plant.shift_targets (asset_id, shift, target_output)
   SELECT a.id, s.shift, (a.ideal_rate * a.planned_minutes / 60 * s.part * 0.8)::int
     FROM plant.assets a, (VALUES ('Day', 0.45), ('Swing', 0.40), ('Night', 0.15)) AS s (shift, part) WHERE a.ideal_rate IS NOT NULL;
 
+INSERT INTO plant.shift_targets (asset_id, target_output) SELECT a.id, 640 FROM plant.assets a WHERE a.ideal_rate IS NULL;
+
 -- luck(machine, number): between 0 and 1, the same ones each time.
 CREATE FUNCTION pg_temp.luck(text, int) RETURNS numeric LANGUAGE sql
   AS $$ SELECT (hashtextextended($1, $2) & 65535)::numeric / 65535 $$;

@@ -29,6 +29,10 @@ CREATE TABLE plant.daily_summaries (
   CONSTRAINT daily_summaries_counts_check
     CHECK (actual_output >= 0 AND target_output >= 0 AND waste_count >= 0 AND good_count >= 0
            AND downtime_minutes >= 0 AND planned_minutes >= 0),
+  CONSTRAINT daily_summaries_percentages_check
+    CHECK (availability_percentage BETWEEN 0 AND 100 AND performance_percentage BETWEEN 0 AND 100
+           AND quality_percentage BETWEEN 0 AND 100 AND performance_raw_percentage >= 0
+           AND performance_raw_percentage < 'NaN'),
   CONSTRAINT daily_summaries_report_date_check CHECK (pg_catalog.isfinite(report_date)),
   CONSTRAINT daily_summaries_losses_check
     CHECK (financial_loss_dollars < 'NaN' AND downtime_loss < 'NaN' AND waste_loss < 'NaN')

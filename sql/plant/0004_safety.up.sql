@@ -4,7 +4,7 @@ CREATE TABLE plant.safety_codes (
   reason_code  text PRIMARY KEY,
   severity     text,
   CONSTRAINT safety_codes_reason_code_check 
-    CHECK (reason_code = pg_catalog.btrim(reason_code) AND pg_catalog.length(reason_code) BETWEEN 1 AND 200),
+    CHECK (reason_code !~ '^[[:space:]]|[[:space:]]$' AND pg_catalog.length(reason_code) BETWEEN 1 AND 200),
   CONSTRAINT safety_codes_severity_check CHECK (severity IN ('low', 'medium', 'high', 'critical'))
 );
 CREATE UNIQUE INDEX safety_codes_lower_idx ON plant.safety_codes (pg_catalog.lower(reason_code));

@@ -102,6 +102,8 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
                 wrong.map(|refusal| refusal.but("only the safety event was taken, without it"));
         }
         match snapshot(&model, &times, asset, at, fields) {
+            // A row with a remark is given back as a whole, but for its event.
+            Ok(Some(_)) if remark.is_some() => {}
             Ok(Some(snapshot)) => {
                 if let Some((earlier, before)) = snapshots.remove(&(asset, at)) {
                     if before == snapshot {
@@ -110,9 +112,7 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
                         outcome.refuse(earlier, superseded("for this asset and moment"));
                     }
                 }
-                if remark.is_none() {
-                    snapshots.insert((asset, at), (row, snapshot));
-                }
+                snapshots.insert((asset, at), (row, snapshot));
             }
             // Only an event: neither inserted nor updated a snapshot.
             Ok(None) if is_event => outcome.unchanged += i64::from(remark.is_none()),

@@ -353,6 +353,35 @@ fn safety_rows() -> Result<()> {
 }
 
 /// An event is worth more than the snapshot that it came with.
+/// A row that is given back for its event's sake supersedes nothing.
+#[test]
+fn a_remark_costs_no_other_row() -> Result<()> {
+    let (_db, mut client) = with_plant("live_remark")?;
+    keep_all(&mut client)?;
+    for output in [5, 6] {
+        client.batch_execute("DELETE FROM plant.live_snapshots")?;
+        let answer = ingest(
+            &mut client,
+            "live",
+            &json!([
+                {"source_id": "P1", "snapshot_timestamp": "2026-05-10T10:00Z", "current_output": 5},
+                {"source_id": "P1", "snapshot_timestamp": "2026-05-10T10:00Z", "current_output": output,
+                 "reason_code": "Safety Issue", "severity": "urgent"}
+            ]),
+        )?;
+        assert_eq!(answer.counts(), (1, 0, 0, 1), "{answer:?}");
+        assert_eq!(answer.rejects[0].0, 2);
+        assert_eq!(
+            value(
+                &mut client,
+                "SELECT current_output FROM plant.live_snapshots"
+            ),
+            "5"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn an_event_is_taken_when_its_snapshot_is_not() -> Result<()> {
     let (_db, mut client) = with_plant("live_event_only")?;
