@@ -251,6 +251,8 @@ impl Cluster {
     pub fn server_tool(&self, program: &str) -> Result<Command> {
         let mut command = server_command(&self.bin.join(program))?;
         command.current_dir(&self.dir);
+        // Otherwise an error's detail has a backtrace behind it.
+        command.env("RUST_BACKTRACE", "0");
         Ok(command)
     }
 }
