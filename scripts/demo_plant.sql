@@ -65,7 +65,12 @@ SELECT name, oee, oee_target AS target, band, financial_loss AS loss, trend_7, t
   FROM plant.morning_report();
 
 \echo # In words
+\pset tuples_only on
+\pset format wrapped
+\pset columns 120
 SELECT summary FROM plant.morning_report() LIMIT 2;
+\pset tuples_only off
+\pset format aligned
 
 \echo # Now: SELECT … FROM plant.live_status();
 SELECT name, current_output, target_output, output_variance_percentage AS percent, status, date_trunc('minute', age) AS age

@@ -200,8 +200,8 @@ CREATE FUNCTION plant.reopen_safety_event(id uuid, note text DEFAULT NULL, on_be
 -- All with the caller's rights, so policies decide.
 
 CREATE FUNCTION plant._percent(ratio numeric) RETURNS numeric
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  AS $body$ SELECT pg_catalog.round(ratio OPERATOR(pg_catalog.*) 100, 2) $body$;
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  AS $body$ SELECT round(ratio * 100, 2) $body$;
 
 CREATE FUNCTION plant.morning_report(report_date date DEFAULT NULL)
   RETURNS TABLE (

@@ -112,7 +112,6 @@ const RULES: &[Rule] = &[
             ("auth.jwt()", "every name is qualified; a SET clause would keep it from being inlined"),
             ("auth.role()", "as above"),
             ("auth.uid()", "as above"),
-            ("plant._percent(numeric)", "as above"),
         ],
         mutation: "CREATE FUNCTION telemetry.loose() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     },

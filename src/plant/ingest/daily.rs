@@ -1,7 +1,7 @@
 //! Pipeline A: one row a machine and day.
 
-use super::model::{self, AssetNo, Detail, Model, Name};
-use super::{Given, Outcome, Refusal, rows};
+use super::model::{self, AssetNo, Detail, Model};
+use super::{Given, Outcome, Parsed, Refusal, parsed, rows};
 use crate::error::Result;
 use crate::postgres::{lock, role, spi};
 use gemba_core::fixed::Fixed;
@@ -43,27 +43,16 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
     // sees what the one before it did.
     role::require_current_snapshots("daily rows cannot be ingested")?;
     lock::take_turns_beside_writers("plant.daily_summaries")?;
-    let mut outcome = Outcome {
-        read: given.len() as i64,
-        ..Outcome::default()
-    };
-    let mut parsed: Vec<(&Given, rows::Daily, Name)> = Vec::with_capacity(given.len());
-    for row in given {
-        let fields = rows::parse::<rows::Daily>(row.json)
-            .and_then(|fields| Ok((model::name(fields.asset_id, fields.source_id)?, fields)));
-        match fields {
-            Ok((name, fields)) => parsed.push((row, fields, name)),
-            Err(refusal) => outcome.refuse(row, refusal),
-        }
-    }
-    let model = Model::read(parsed.iter().map(|(_, _, name)| name), Detail::Daily)?;
+    let mut outcome = Outcome::default();
+    let parsed = parsed::<rows::Daily>(given, &mut outcome);
+    let model = Model::read(parsed.iter().map(|parsed| &parsed.name), Detail::Daily)?;
     let tomorrow = shifts::production_date(
         model.settings.now,
         model.settings.day_starts,
         &model.settings.zone,
     ) + 1;
     let mut days: HashMap<(AssetNo, i32), (&Given, Day)> = HashMap::with_capacity(parsed.len());
-    for (row, fields, name) in &parsed {
+    for Parsed { row, fields, name } in &parsed {
         match model
             .asset(name)
             .and_then(|asset| compute(&model, asset, fields, tomorrow))

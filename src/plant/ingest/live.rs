@@ -1,8 +1,8 @@
 //! Pipeline B: what each machine has made by now, and safety events.
 
 use super::daily::superseded;
-use super::model::{self, AssetNo, Detail, Model, Name};
-use super::{Given, Outcome, Refusal, rows};
+use super::model::{AssetNo, Detail, Model};
+use super::{Given, Outcome, Parsed, Refusal, parsed, rows};
 use crate::engine::partitions;
 use crate::engine::partitions::set::Set;
 use crate::error::Result;
@@ -49,20 +49,9 @@ struct Times {
 
 /// Takes the rows; of several snapshots of one machine and moment the last one counts.
 pub fn ingest(given: &[Given]) -> Result<Outcome> {
-    let mut outcome = Outcome {
-        read: given.len() as i64,
-        ..Outcome::default()
-    };
-    let mut parsed: Vec<(&Given, rows::Live, Name)> = Vec::with_capacity(given.len());
-    for row in given {
-        let fields = rows::parse::<rows::Live>(row.json)
-            .and_then(|fields| Ok((model::name(fields.asset_id, fields.source_id)?, fields)));
-        match fields {
-            Ok((name, fields)) => parsed.push((row, fields, name)),
-            Err(refusal) => outcome.refuse(row, refusal),
-        }
-    }
-    let model = Model::read(parsed.iter().map(|(_, _, name)| name), Detail::Live)?;
+    let mut outcome = Outcome::default();
+    let parsed = parsed::<rows::Live>(given, &mut outcome);
+    let model = Model::read(parsed.iter().map(|parsed| &parsed.name), Detail::Live)?;
     let codes = safety_codes()?;
     let table = spi::read_one("SELECT 'plant.live_snapshots'::regclass::oid", &[])?
         .unwrap_or(pg_sys::InvalidOid);
@@ -81,7 +70,7 @@ pub fn ingest(given: &[Given]) -> Result<Outcome> {
     let mut snapshots: HashMap<(AssetNo, i64), (&Given, Snapshot)> =
         HashMap::with_capacity(parsed.len());
     let mut events = Vec::new();
-    for (row, fields, name) in &parsed {
+    for Parsed { row, fields, name } in &parsed {
         let found = model.asset(name).and_then(|asset| {
             let at = moment(&model, &times, fields)?;
             Ok((asset, at, safety_event(&model, &codes, asset, at, fields)?))

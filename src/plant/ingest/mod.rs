@@ -142,6 +142,34 @@ impl Outcome {
     }
 }
 
+/// A row whose fields are known, and the machine that it names.
+struct Parsed<'a, T> {
+    row: &'a Given<'a>,
+    fields: T,
+    name: model::Name<'a>,
+}
+
+/// Reads the rows; those that cannot be read are refused.
+fn parsed<'a, T: rows::Row<'a>>(
+    given: &'a [Given<'a>],
+    outcome: &mut Outcome,
+) -> Vec<Parsed<'a, T>> {
+    outcome.read = given.len() as i64;
+    let mut parsed = Vec::with_capacity(given.len());
+    for row in given {
+        let read = rows::parse::<T>(row.json).and_then(|fields| {
+            let (asset_id, source_id) = fields.names();
+            let name = model::name(asset_id, source_id)?;
+            Ok(Parsed { row, fields, name })
+        });
+        match read {
+            Ok(read) => parsed.push(read),
+            Err(refusal) => outcome.refuse(row, refusal),
+        }
+    }
+    parsed
+}
+
 /// The rows of a call's argument.
 ///
 /// # Errors

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::str::FromStr;
 
-type Field<'a> = Option<&'a RawValue>;
+/// A field as it stands in the JSON.
+pub type Field<'a> = Option<&'a RawValue>;
 
 /// A row of pipeline A.
 #[derive(Deserialize)]
@@ -48,6 +49,24 @@ pub struct Live<'a> {
     pub source_record_id: Field<'a>,
     pub duration_minutes: Field<'a>,
     pub financial_impact: Field<'a>,
+}
+
+/// A row that names a machine.
+pub trait Row<'a>: Deserialize<'a> {
+    /// Its fields `asset_id` and `source_id`.
+    fn names(&self) -> (Field<'a>, Field<'a>);
+}
+
+impl<'a> Row<'a> for Daily<'a> {
+    fn names(&self) -> (Field<'a>, Field<'a>) {
+        (self.asset_id, self.source_id)
+    }
+}
+
+impl<'a> Row<'a> for Live<'a> {
+    fn names(&self) -> (Field<'a>, Field<'a>) {
+        (self.asset_id, self.source_id)
+    }
 }
 
 /// Reads an object.
