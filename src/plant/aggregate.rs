@@ -172,7 +172,7 @@ fn too_large() -> Error {
         PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
         "the sums of the aggregate are too large",
     )
-    .detail("more than 28 digits")
+    .detail("more than 26 digits before the point")
     .hint("aggregate fewer rows")
 }
 

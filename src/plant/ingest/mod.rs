@@ -7,8 +7,9 @@
 //! - [`inbox`]: the same for clients that COPY
 //!
 //! They run with the caller's rights, which are those of `service_role`; only partitions are made with the
-//! extension's. Both compute in memory and write with a few statements for the whole batch. What is already there and
-//! the same stays untouched, so that a repeated call costs no new row versions and refreshes nothing.
+//! extension's. Both compute in memory and write with a few statements for the whole batch. What is already
+//! there and the same stays untouched, so that a repeated call costs no new row versions and refreshes
+//! nothing.
 
 mod api;
 mod daily;
@@ -43,9 +44,7 @@ impl Refusal {
             reason: reason.into(),
         }
     }
-}
 
-impl Refusal {
     /// The same, and what was done nevertheless.
     fn but(mut self, done: &str) -> Self {
         self.reason.push_str("; ");
