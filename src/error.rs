@@ -51,6 +51,11 @@ impl Error {
         Self::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message)
     }
 
+    /// Code, message and detail, for a record of it.
+    pub fn into_parts(self) -> (PgSqlErrorCode, String, Option<String>) {
+        (self.code, self.message, self.detail)
+    }
+
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self

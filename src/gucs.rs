@@ -11,6 +11,21 @@ pub static DEPLOY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 /// queues behind it meanwhile because the lock is polled, never waited for.
 pub static LOCK_PATIENCE_MS: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 
+/// Databases that the background worker looks after. All of them, because whoever preloads the library
+/// wants its jobs to run; one without the extension costs a look now and then.
+pub static WORKER_DATABASES: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"*"));
+
+/// Jobs at once in one database. With the launcher and the database's scheduler that makes six of the
+/// eight processes that `max_worker_processes` allows by default, which leaves two for parallel queries.
+pub static MAX_RUNNING_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
+
+/// Are jobs to be run? For `ALTER DATABASE … SET`: a restored copy should not do the original's work.
+pub static RUN_JOBS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// How long the history of runs is kept, in minutes.
+pub static JOB_HISTORY_MINUTES: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
+
 pub fn register() {
     GucRegistry::define_string_guc(
         c"gemba.deploy",
@@ -29,5 +44,41 @@ pub fn register() {
         600_000,
         GucContext::Userset,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"gemba.worker_databases",
+        c"Databases whose jobs the background worker runs.",
+        c"'*' for all, or a comma-separated list.",
+        &WORKER_DATABASES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"gemba.max_running_jobs",
+        c"Jobs that run at once in one database.",
+        c"Each takes one of max_worker_processes.",
+        &MAX_RUNNING_JOBS,
+        1,
+        1_000,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"gemba.run_jobs",
+        c"Runs the jobs of this database.",
+        c"Set it off for one database with ALTER DATABASE, for instance in a restored copy.",
+        &RUN_JOBS,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"gemba.job_history",
+        c"How long the history of runs is kept.",
+        c"Read by gemba.expire_job_runs().",
+        &JOB_HISTORY_MINUTES,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MIN,
     );
 }

@@ -69,6 +69,7 @@ extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     gucs::register();
+    engine::jobs::worker::register();
 }
 
 /// Set-up that `cargo pgrx test` asks for.

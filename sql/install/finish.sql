@@ -55,6 +55,9 @@ GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
     gemba._leaves(oid, text), gemba.available_migrations(),
     gemba.maintain_partitions(), gemba.refresh_rollup(text), gemba.refresh_rollups(),
+    gemba.schedule(text, text, text, text, text, interval, int, interval, boolean), gemba.unschedule(text),
+    gemba.enable_job(text, boolean), gemba.run_job_now(text), gemba.run_due_jobs(int), gemba.expire_job_runs(),
+    gemba.worker_status(),
     plant.ingest_daily(jsonb), plant.ingest_live(jsonb), plant.process_daily(int), plant.process_live(int),
     plant._summary(text, numeric, numeric, numeric, numeric, numeric, plant.oee_state, int, int, numeric, text, numeric,
       numeric, text[]),
@@ -84,6 +87,13 @@ COMMENT ON FUNCTION gemba.unfreeze_rollup(text, timestamptz, timestamptz) IS 'sa
 COMMENT ON FUNCTION gemba.refresh_rollup(text) IS 'recomputes the buckets of one rollup that changed, those of its source rollups first';
 COMMENT ON FUNCTION gemba.refresh_rollups() IS 'the same for every rollup; one that fails is reported and does not stop the others';
 COMMENT ON FUNCTION gemba.pending_buckets(int) IS 'ranges of buckets that changed since a rollup was refreshed; the live views compute them from the source';
+COMMENT ON FUNCTION gemba.schedule(text, text, text, text, text, interval, int, interval, boolean) IS 'runs a command by a timetable (cron with five or six fields, or an interval) in a time zone, as a role (the caller), within a timeout, with retries; a name that exists is changed; returns the job''s id';
+COMMENT ON FUNCTION gemba.unschedule(text) IS 'forgets a job; a run that is going on ends as it would; returns whether there was one';
+COMMENT ON FUNCTION gemba.enable_job(text, boolean) IS 'lets a job run, or keeps it from running, without forgetting it; returns whether that changed anything';
+COMMENT ON FUNCTION gemba.run_job_now(text) IS 'makes a job due at once, beside its timetable; the worker, or gemba.run_due_jobs(), runs it';
+COMMENT ON FUNCTION gemba.run_due_jobs(int) IS 'runs what is due in this transaction, those jobs that the caller could run by SET ROLE: the same work without a worker';
+COMMENT ON FUNCTION gemba.expire_job_runs() IS 'removes runs that ended longer ago than gemba.job_history';
+COMMENT ON FUNCTION gemba.worker_status() IS 'whether a background worker looks after this database, what to do if not, what runs and what is overdue';
 COMMENT ON FUNCTION gemba.bucket_start(interval, timestamptz, text) IS 'start of the time bucket that an instant lies in, on the calendar of a time zone';
 COMMENT ON FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) IS 'starts of all buckets that touch the half-open range of times';
 COMMENT ON FUNCTION plant.oee(numeric, numeric, numeric, bigint, bigint) IS 'OEE and its parts as ratios, after ISO 22400-2; NULL where nothing was planned, 0 where it was planned and nothing ran';

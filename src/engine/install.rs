@@ -31,6 +31,7 @@ fn _install() -> Result<(), ErrorReport> {
     }
     let wanted = wanted_modules()?;
     letting_go(|| migrate::deploy(&wanted))?;
+    spi::write(include_str!("built_in_jobs.sql"), &[])?;
     Ok(())
 }
 

@@ -28,6 +28,7 @@ pub const MODULE: Module = Module {
         migration!("plant", 4, "0004_safety", "safety"),
         migration!("plant", 5, "0005_states", "states"),
         migration!("plant", 6, "0006_inbox", "inbox"),
+        migration!("plant", 7, "0007_jobs", "jobs"),
     ],
 };
 

@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod composite;
+pub mod deadline;
 pub mod json;
 pub mod lock;
 pub mod numeric;

@@ -22,7 +22,7 @@ pub fn require_owner(relation: &Relation) -> Result<()> {
         .detail(format!(
             "table {}, called by {}",
             relation.sql(),
-            role_name(caller)
+            name(caller)
         ))
         .hint("SET ROLE to the table's owner first"))
 }
@@ -39,7 +39,7 @@ pub fn require_membership(of: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::denied("only members of a certain role may do this")
-        .detail(format!("role {of}, called by {}", role_name(caller)))
+        .detail(format!("role {of}, called by {}", name(caller)))
         .hint(format!(
             "GRANT {of} TO the role, or use the variant that needs no such right"
         )))
@@ -75,8 +75,19 @@ unsafe fn owns_relation(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
-/// The role's name, for messages.
-fn role_name(role: pg_sys::Oid) -> String {
+/// The role whose rights apply now.
+pub fn current() -> pg_sys::Oid {
+    // SAFETY: reads the backend's own state.
+    unsafe { pg_sys::GetUserId() }
+}
+
+pub fn is_superuser(role: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in the system caches.
+    unsafe { pg_sys::superuser_arg(role) }
+}
+
+/// The role's name, or its oid when it is gone.
+pub fn name(role: pg_sys::Oid) -> String {
     // SAFETY: with `noerr` the call returns NULL for an unknown role, otherwise a palloc'd C string.
     unsafe {
         let name = pg_sys::GetUserNameFromId(role, true);
@@ -122,6 +133,45 @@ pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     )?
     .unwrap_or(pg_sys::InvalidOid);
     as_user(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+}
+
+/// Names and operators in what `work` runs mean the server's own, whatever the session's search_path says.
+/// For code that runs with the extension's rights in a session that is not ours.
+pub fn with_pinned_search_path<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the nest level that is begun is ended here; an error ends it with its transaction.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        let value = work();
+        pg_sys::AtEOXact_GUC(false, level);
+        value
+    }
+}
+
+/// The oid of a role, if there is one of this name.
+pub fn find(name: &str) -> Result<Option<pg_sys::Oid>> {
+    super::spi::read_one(
+        "SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1::name",
+        &[name.into()],
+    )
+}
+
+/// May the role log in?
+pub fn can_login(role: pg_sys::Oid) -> Result<bool> {
+    Ok(super::spi::read_one::<bool>(
+        "SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid = $1",
+        &[role.into()],
+    )?
+    .unwrap_or(false))
 }
 
 fn as_user<T>(user: pg_sys::Oid, flags: u32, work: impl FnOnce() -> T) -> T {

@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
+use super::deadline;
+use crate::error::Error;
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
@@ -12,12 +14,14 @@ use std::panic::AssertUnwindSafe;
 pub struct Failure {
     pub message: String,
     pub detail: Option<String>,
+    pub sqlstate: String,
     /// `55P03`: somebody else held a lock for longer than patience lasted.
     pub lock_not_available: bool,
 }
 
 /// Runs `work` in a sub-transaction. If it raises an error, everything that it did is undone and the
-/// error's text is returned; a cancel or a shutdown is never swallowed.
+/// error's text is returned; a cancel or a shutdown is never swallowed, other than that of a
+/// [`deadline`] of our own.
 pub fn run<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
     // SAFETY: the memory context and resource owner are saved and put back on both paths, as PL/pgSQL's
     // exception blocks do; the sub-transaction is released or rolled back exactly once.
@@ -45,10 +49,10 @@ pub fn run<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
                 pg_sys::MemoryContextSwitchTo(context);
                 pg_sys::CurrentResourceOwner = owner;
-                if is_interrupt(&error) {
+                if is_interrupt(&error) && !deadline::passed() {
                     error.rethrow();
                 }
-                Err(failure(&error))
+                Err(Failure::of(&error))
             }
         }
     }
@@ -66,16 +70,39 @@ fn is_interrupt(error: &CaughtError) -> bool {
     }
 }
 
-fn failure(error: &CaughtError) -> Failure {
-    let report = match error {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
-        CaughtError::RustPanic { ereport, .. } => ereport,
-    };
-    Failure {
-        message: report.message().to_owned(),
-        detail: report.detail().map(str::to_owned),
-        lock_not_available: report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+impl Failure {
+    pub fn of(error: &CaughtError) -> Self {
+        let report = match error {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
+            CaughtError::RustPanic { ereport, .. } => ereport,
+        };
+        Self {
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            sqlstate: sqlstate(report.sql_error_code()),
+            lock_not_available: report.sql_error_code()
+                == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        }
     }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (code, message, detail) = error.into_parts();
+        Self {
+            message,
+            detail,
+            sqlstate: sqlstate(code),
+            lock_not_available: false,
+        }
+    }
+}
+
+/// The five characters: each is six bits, the first the lowest.
+fn sqlstate(code: PgSqlErrorCode) -> String {
+    (0..5)
+        .map(|place| char::from(b'0' + ((code as i32 >> (6 * place)) & 0x3f) as u8))
+        .collect()
 }
 
 #[cfg(any(test, feature = "pg_test"))]

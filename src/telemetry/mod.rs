@@ -21,5 +21,6 @@ pub const MODULE: Module = Module {
         migration!("telemetry", 2, "0002_readings", "readings"),
         migration!("telemetry", 3, "0003_aggregates", "aggregates"),
         migration!("telemetry", 4, "0004_import", "import"),
+        migration!("telemetry", 5, "0005_jobs", "jobs"),
     ],
 };

@@ -1,0 +1,2 @@
+SELECT gemba.unschedule('plant: daily inbox');
+SELECT gemba.unschedule('plant: live inbox');
