@@ -8,7 +8,7 @@
 #                    nothing
 #     --full         also all 124.9 million readings (45 GB of disk, about half an hour more)
 #     --full-seed    with --full: the seed's own tables with all readings too (70 GB, hours)
-#     --only ROOM    telemetry or plant (default: both)
+#     --only ROOM    telemetry, plant or sqp (default: all)
 #     --keep         leave the cluster's folder
 #     --no-install   measure what is installed; only a release build means anything
 # BENCH_DIR=/folder is where the cluster and its files go (default /var/tmp).
@@ -29,8 +29,8 @@ while [ $# -gt 0 ]; do
       shift ;;
     --only)
       case ${2:-} in
-        telemetry|plant) options+=("$1" "$2") ;;
-        *) die "$1 needs a room: telemetry or plant" ;;
+        telemetry|plant|sqp) options+=("$1" "$2") ;;
+        *) die "$1 needs a room: telemetry, plant or sqp" ;;
       esac
       shift ;;
     --quick) options+=("$1"); quick=1 ;;
@@ -106,10 +106,11 @@ buffers_mb=$((memory_mb / 4 < 2048 ? memory_mb / 4 : 2048))
 
 as_server "$bindir/initdb" -D "$work/data" -U postgres -A trust --encoding=UTF8 --locale=C \
   >"$work/initdb.log" 2>&1 || { cat "$work/initdb.log" >&2; die "initdb failed"; }
-preload=''
+# The worker looks after one database only, so that it disturbs no other measurement.
+preload=gemba
 # Only what the server has already: nothing is fetched or built for it.
 if [ -e "$("$config" --pkglibdir)/timescaledb.so" ]; then
-  preload=timescaledb
+  preload=timescaledb,gemba
 else
   warn "TimescaleDB: not on this server, so nothing is measured beside it"
 fi
@@ -128,8 +129,9 @@ checkpoint_timeout = 30min
 max_worker_processes = 24
 max_locks_per_transaction = 256
 shared_preload_libraries = '$preload'
+gemba.worker_databases = 'bench_jobs'
 CONF
-[ -z "$preload" ] || echo "timescaledb.telemetry_level = off" >>"$work/data/postgresql.conf"
+[ "$preload" = gemba ] || echo "timescaledb.telemetry_level = off" >>"$work/data/postgresql.conf"
 as_server "$bindir/pg_ctl" -D "$work/data" -l "$work/log" -w -t 60 start >/dev/null \
   || { tail "$work/log" >&2; die "the server did not start"; }
 

@@ -7,6 +7,7 @@
 //! - `reads`: dashboard queries
 //! - `full`: the whole data set
 //! - `plant`: the plant's aggregate, pipelines and reports, beside the seed's tables and hand-written SQL
+//! - `sqp`: claiming and planning refreshes beside a bare queue, and the job worker
 //! - `report`: the table
 //!
 //! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
@@ -21,6 +22,7 @@ mod report;
 mod samples;
 mod server;
 mod sides;
+mod sqp;
 mod writes;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -39,12 +41,13 @@ const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [opti
                   measures nothing
   --full          also all 124.9 million readings
   --full-seed     with --full: the seed's own tables with all readings too (long)
-  --only ROOM     telemetry or plant (default: both)";
+  --only ROOM     telemetry, plant or sqp (default: all)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Telemetry,
     Plant,
+    Sqp,
 }
 
 /// What to measure.
@@ -108,7 +111,8 @@ fn options() -> Result<Option<Options>> {
                 only = Some(match parser.value()?.string()?.as_str() {
                     "telemetry" => Room::Telemetry,
                     "plant" => Room::Plant,
-                    other => bail!("--only {other}: there are telemetry and plant"),
+                    "sqp" => Room::Sqp,
+                    other => bail!("--only {other}: there are telemetry, plant and sqp"),
                 });
             }
             Long("help") | Short('h') => return Ok(None),
@@ -133,7 +137,7 @@ fn options() -> Result<Option<Options>> {
     );
     ensure!(
         !options.full || options.wants(Room::Telemetry),
-        "--full is about telemetry, and --only plant leaves that out"
+        "--full is about telemetry, and --only leaves that out"
     );
     Ok(Some(options))
 }
@@ -147,6 +151,9 @@ fn measure(options: &Options) -> Result<()> {
     }
     if options.wants(Room::Plant) {
         plant::measure(&server, options, &mut report)?;
+    }
+    if options.wants(Room::Sqp) {
+        sqp::measure(&server, options, &mut report)?;
     }
     report.finish(&options.out)
 }

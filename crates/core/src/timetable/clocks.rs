@@ -66,7 +66,7 @@ impl Instants {
         let guess = zone.instant(local);
         let (day_before, day_after) = (guess.saturating_sub(DAY), guess.saturating_add(DAY));
         let mut shown: Option<(i64, i64)> = None;
-        for probe in [day_before, guess, day_after] {
+        for probe in [day_before, day_after] {
             let candidate = local.saturating_sub(offset(probe, zone));
             if zone.local(candidate) == local {
                 shown = Some(shown.map_or((candidate, candidate), |(first, last)| {

@@ -94,7 +94,7 @@ impl Cron {
         let local = zone.local(instant);
         // Clocks about to go back show times again that `local` is already past.
         let again = Change::between(instant, instant + DAY, zone)
-            .filter(|change| change.after < change.before && change.local() <= local)
+            .filter(|change| change.after < change.before)
             .and_then(|change| {
                 let time = self.at_or_after(change.local())?;
                 (time <= local).then_some(time - change.after)

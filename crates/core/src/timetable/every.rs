@@ -58,9 +58,9 @@ impl Every {
             Step::Months(months) => (month(local)? - month(anchor)?) / i64::from(months),
             Step::Micros(_) => return None,
         };
-        // Local time tells the count but for the run that it is about to reach, and for two at most that a
-        // change of the clocks makes it miss. Clamped ends of months are in their own month.
-        (elapsed - 2..=elapsed + 3)
+        // Local time tells the count, but for the clocks: a run that they skipped may still be to come, and
+        // one that they are to show again has been.
+        (elapsed - 1..=elapsed + 2)
             .filter(|&count| count > 0)
             .filter_map(|count| self.run(count, anchor, zone))
             .find(|&run| run > instant)

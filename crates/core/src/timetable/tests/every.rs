@@ -124,6 +124,12 @@ fn days_follow_the_clocks_of_the_zone() {
         shown(&second, "2026-10-25T00:00Z", 2, &berlin),
         ["2026-10-25 01:30:00", "2026-10-26 01:30:00"]
     );
+    // A day that comes twice runs once.
+    let noon = every(0, 1, 0, "2011-10-13T21:00Z");
+    assert_eq!(
+        shown(&noon, "2011-10-17T10:00Z", 1, &Rules::twice_a_day()),
+        ["2011-10-18 21:00:00"]
+    );
     // The day that Samoa skipped runs with the one after it.
     let noon = every(0, 1, 0, "2011-12-28T22:00Z");
     assert_eq!(
@@ -160,7 +166,7 @@ fn months_after(day_of_year: i64, time: i64, months: i64) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     /// Every run is so many steps from the anchor, none is missing, and the next after any instant is the
     /// first of them that is later.

@@ -11,6 +11,8 @@ pub struct Rules {
     pub first: i64,
     /// From when on, and which offset.
     pub changes: Vec<(i64, i64)>,
+    /// Reads a time that is repeated as the first one instead.
+    pub first_pass: bool,
 }
 
 impl Rules {
@@ -19,6 +21,7 @@ impl Rules {
         Self {
             first,
             changes: vec![(at, first + by)],
+            first_pass: false,
         }
     }
 
@@ -30,7 +33,11 @@ impl Rules {
             .flat_map(change)
             .map(|(at, summer)| (at, if summer { first + ahead } else { first }))
             .collect();
-        Self { first, changes }
+        Self {
+            first,
+            changes,
+            first_pass: false,
+        }
     }
 
     /// The last Sundays of March and October, 01:00 UTC.
@@ -68,7 +75,7 @@ impl Rules {
         })
     }
 
-    /// Its second change date of 2011 and no other: there was no 30th of December.
+    /// As in Samoa, which skipped the 30th of December 2011.
     pub fn samoa() -> Self {
         Self::one(utc("2011-12-30T10:00Z"), -10 * HOUR, DAY)
     }
@@ -122,6 +129,9 @@ impl Zone for Rules {
     }
 
     fn instant(&self, local: i64) -> i64 {
+        if self.first_pass {
+            return self.once(local);
+        }
         let mut offset = self.first;
         for (at, before, after) in self.steps() {
             let skipped = local >= at + before && local < at + after;
