@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job, from nothing: build, start a private cluster, CREATE EXTENSION, import a week of a
 # building's sensors, refresh the aggregates, answer a dashboard's questions under row level security; then
-# a plant's morning report, also as a page.
+# a plant's morning report, also as a page; then derived tables, one of whose sources fails and recovers.
 #   scripts/demo.sh [stop]
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -50,6 +50,7 @@ listen_addresses = ''
 unix_socket_directories = '$home'
 port = $port
 max_wal_size = 4GB
+shared_preload_libraries = 'gemba'
 CONF
 as_server "$bindir/pg_ctl" -D "$home/data" -l "$home/log" -w start >/dev/null \
   || { tail "$home/log" >&2; die "the server did not start"; }
@@ -64,6 +65,8 @@ run -v files="$home/files" -f "$root/scripts/demo.sql"
 say "a plant: both pipelines, the morning report"
 run -f "$root/scripts/demo_plant.sql"
 run -At -o "$home/morning-report.html" -c 'SELECT plant.morning_report_html()'
+say "derived tables: a plan, a failing source, a recovery, the worker"
+run -f "$root/scripts/demo_sqp.sql"
 
 cat <<TEXT
 
@@ -78,6 +81,10 @@ The cluster is running. Connect, and look around:
 
   SELECT * FROM plant.morning_report();
   SELECT * FROM plant.loss_pareto(plant.today() - 30, plant.today() - 1);
+
+  SELECT * FROM sqp.refresh_plan();
+  SELECT name, schedule, next_run_at FROM gemba.jobs;
+  SELECT job, status, finished_at - started_at AS took FROM gemba.job_runs ORDER BY id DESC LIMIT 20;
 
 Yesterday's morning report as a page, for any browser or printer:
 
