@@ -11,6 +11,10 @@ pub static DEPLOY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 /// queues behind it meanwhile because the lock is polled, never waited for.
 pub static LOCK_PATIENCE_MS: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 
+/// Do new tables of sqp.watched_schemas register themselves for refresh? On, because a table that nobody
+/// registered is one that silently goes stale.
+pub static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 pub fn register() {
     GucRegistry::define_string_guc(
         c"gemba.deploy",
@@ -29,5 +33,13 @@ pub fn register() {
         600_000,
         GucContext::Userset,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"gemba.auto_register",
+        c"Registers new tables of sqp.watched_schemas for refresh.",
+        c"Off, tables are created, renamed and dropped without sqp.refresh_config following; sqp.register_existing() makes up for it.",
+        &AUTO_REGISTER,
+        GucContext::Userset,
+        GucFlags::default(),
     );
 }

@@ -12,6 +12,8 @@ use std::panic::AssertUnwindSafe;
 pub struct Failure {
     pub message: String,
     pub detail: Option<String>,
+    /// The five characters of its SQLSTATE.
+    pub sqlstate: String,
     /// `55P03`: somebody else held a lock for longer than patience lasted.
     pub lock_not_available: bool,
 }
@@ -74,8 +76,16 @@ fn failure(error: &CaughtError) -> Failure {
     Failure {
         message: report.message().to_owned(),
         detail: report.detail().map(str::to_owned),
+        sqlstate: sqlstate(report.sql_error_code() as i32),
         lock_not_available: report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
     }
+}
+
+/// PostgreSQL packs five characters into a number, six bits each, the first lowest.
+fn sqlstate(code: i32) -> String {
+    (0..5)
+        .map(|place| char::from(((code >> (6 * place)) & 0x3F) as u8 + b'0'))
+        .collect()
 }
 
 #[cfg(any(test, feature = "pg_test"))]

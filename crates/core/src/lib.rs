@@ -1,11 +1,14 @@
 //! gemba's arithmetic, calendars, parsers and sets: pure Rust, tested without PostgreSQL.
 
+pub mod backoff;
 pub mod calendar;
 pub mod cu_bems;
+pub mod dag;
 pub mod fixed;
 pub mod instant;
 pub mod local_time;
 pub mod losses;
+pub mod median;
 pub mod oee;
 pub mod ranges;
 pub mod sample;
