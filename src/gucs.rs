@@ -26,6 +26,10 @@ pub static RUN_JOBS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// How long the history of runs is kept, in minutes.
 pub static JOB_HISTORY_MINUTES: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 
+/// Do new tables of sqp.watched_schemas register themselves for refresh? On, because a table that nobody
+/// registered is one that silently goes stale.
+pub static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 pub fn register() {
     GucRegistry::define_string_guc(
         c"gemba.deploy",
@@ -80,5 +84,13 @@ pub fn register() {
         i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_bool_guc(
+        c"gemba.auto_register",
+        c"Registers new tables of sqp.watched_schemas for refresh.",
+        c"Off, tables are created, renamed and dropped without sqp.refresh_config following; sqp.register_existing() makes up for it.",
+        &AUTO_REGISTER,
+        GucContext::Userset,
+        GucFlags::default(),
     );
 }

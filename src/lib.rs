@@ -13,6 +13,7 @@ mod gucs;
 mod modules;
 mod plant;
 mod postgres;
+mod sqp;
 mod telemetry;
 
 /// The schemas by name, for pgrx, which wants to know the schema of every function. bootstrap.sql has
@@ -24,6 +25,8 @@ mod schemas {
     mod gemba {}
     #[pg_schema]
     mod plant {}
+    #[pg_schema]
+    mod sqp {}
     #[pg_schema]
     mod telemetry {}
 }
@@ -62,6 +65,11 @@ extension_sql_file!(
         plant::targets::today,
         plant::page::_summary,
     ]
+);
+extension_sql_file!(
+    "../sql/install/sqp.sql",
+    name = "sqp",
+    requires = [sqp::helpers::_cycle, sqp::in_database::refresh_in_database]
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 

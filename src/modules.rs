@@ -41,7 +41,12 @@ const AUTH: Module = Module {
     migrations: &[migration!("auth", 1, "0001_stand_in", "stand_in")],
 };
 
-pub static ALL: &[Module] = &[AUTH, crate::telemetry::MODULE, crate::plant::MODULE];
+pub static ALL: &[Module] = &[
+    AUTH,
+    crate::telemetry::MODULE,
+    crate::plant::MODULE,
+    crate::sqp::MODULE,
+];
 
 /// The module of this name.
 pub fn find(name: &str) -> Option<&'static Module> {

@@ -1,12 +1,13 @@
 -- Grants and comments on what belongs to the extension. They stand here, where they run at every
 -- CREATE EXTENSION, because a dump does not carry the grants that an extension makes on its own members.
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, telemetry FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, sqp, telemetry FROM PUBLIC;
 -- Supabase and others give new objects away by default privileges.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, telemetry FROM anon, authenticated, service_role;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, sqp, telemetry FROM anon, authenticated, service_role;
 REVOKE ALL ON ALL TABLES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
-REVOKE ALL ON SCHEMA gemba, gemba_archive, plant, telemetry FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON ALL PROCEDURES IN SCHEMA sqp FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA gemba, gemba_archive, plant, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
 
 -- Triggers run with the writer's rights, so whoever writes must be able to execute these; nobody can
 -- name them, though, without USAGE on their schema.
@@ -17,7 +18,7 @@ GRANT EXECUTE ON FUNCTION
   TO PUBLIC;
 
 -- Clients -----------------------------------------------------------------------------------------
-GRANT USAGE ON SCHEMA plant, telemetry TO authenticated, service_role;
+GRANT USAGE ON SCHEMA plant, sqp, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
 -- two only calculate; the third asks whether the caller may read the rollup.
 GRANT USAGE ON SCHEMA gemba TO PUBLIC;
@@ -50,6 +51,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION plant.resolve_safety_event(uuid, text, uuid), plant.reopen_safety_event(uuid, text, uuid)
   TO authenticated, service_role;
 
+GRANT EXECUTE ON FUNCTION sqp.refresh_plan() TO authenticated, service_role;
+
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
@@ -64,6 +67,29 @@ GRANT EXECUTE ON FUNCTION
     telemetry.refresh(), telemetry.choose_sample(), telemetry.ensure_partitions(timestamptz, timestamptz),
     telemetry.upload_session(), telemetry.import_uploaded(text, int, text, text, text)
   TO service_role;
+-- Refreshes. All of these run with the caller's rights, which service_role has on the tables.
+GRANT EXECUTE ON FUNCTION
+    sqp.claim_refresh(text, interval, int, text[]), sqp.heartbeat(bigint, interval),
+    sqp.complete_refresh(bigint, bigint, bigint, bigint, bigint, jsonb, numeric, text),
+    sqp.complete_refreshes(bigint[], bigint[], bigint[], bigint[], bigint[], jsonb[], numeric[], text[]),
+    sqp.fail_refresh(bigint, text, jsonb), sqp.reap_expired_runs(), sqp.retry_refresh(text), sqp.request_refresh(text),
+    sqp.add_dependency(text, text, text), sqp.remove_dependency(text, text),
+    sqp.save_checkpoint(text, text, jsonb, bigint, bigint, interval), sqp.resume_checkpoint(text, text),
+    sqp.complete_checkpoint(text, text), sqp.expire_checkpoints(),
+    sqp.record_quality(bigint, text, numeric, numeric, numeric, numeric), sqp.measure_quality(bigint),
+    sqp.set_refresh_function(text, regprocedure), sqp.refresh_in_database(bigint), sqp.refresh_due(int),
+    sqp.watch_schema(text), sqp.unwatch_schema(text), sqp.register_existing(text),
+    sqp.build_weekly_summary(date, date), sqp.build_monthly_summary(date, date),
+    sqp.build_quarterly_summary(date, date), sqp.build_yearly_summary(date, date),
+    sqp._backoff(int, bigint, bigint, double precision), sqp._trailing_median(bigint[]), sqp._cycle(int[], int[]),
+    sqp._ready_audit_log(), sqp._find_config(text), sqp._config(text), sqp._priority(text),
+    sqp._require_current_snapshots(text), sqp._list_dependencies(int[]), sqp._wake(int[]), sqp._wake_children(int),
+    sqp._will_run(int, timestamptz), sqp._free_slots(int, int), sqp._check_lease(interval), sqp._refuse_ended(bigint),
+    sqp._complete(bigint[], bigint[], bigint[], bigint[], bigint[], jsonb[], numeric[], text[]),
+    sqp._fail(bigint, text, jsonb, boolean), sqp._register(oid[], boolean),
+    sqp._build_summary(name, text, text, name, date, date)
+  TO service_role;
+GRANT EXECUTE ON PROCEDURE sqp.refresh_all_due() TO service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -122,6 +148,37 @@ COMMENT ON FUNCTION plant.oee_trend(uuid, date, date, interval) IS 'OEE of a mac
 COMMENT ON FUNCTION plant.loss_pareto(date, date, text) IS 'what lost most money between two dates, both included, by asset, area, kind or reason, with cumulative share in percent';
 COMMENT ON FUNCTION plant.safety_summary(date, date) IS 'safety events between two dates, both included, by severity and code';
 COMMENT ON FUNCTION plant.morning_report_html(date) IS 'the morning report as one self-contained HTML page with charts';
+COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
+COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
+COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';
+COMMENT ON FUNCTION sqp.complete_refresh(bigint, bigint, bigint, bigint, bigint, jsonb, numeric, text) IS 'ends a run with success, or with a warning where its quality was not as expected; returns the next turn, which does not depend on when the run ended; safe to repeat';
+COMMENT ON FUNCTION sqp.complete_refreshes(bigint[], bigint[], bigint[], bigint[], bigint[], jsonb[], numeric[], text[]) IS 'the same for many runs at once; one that cannot be completed comes back with its problem and costs the others nothing';
+COMMENT ON FUNCTION sqp.fail_refresh(bigint, text, jsonb) IS 'ends a run that failed: it is tried again after a back-off, or parked after max_attempts failures in a row; safe to repeat';
+COMMENT ON FUNCTION sqp.reap_expired_runs() IS 'takes back runs whose lease ended without a heartbeat; others may claim them at once';
+COMMENT ON FUNCTION sqp.retry_refresh(text) IS 'lets a table that is parked or in back-off be tried again now; returns whether it was either';
+COMMENT ON FUNCTION sqp.request_refresh(text) IS 'makes a table due now, without moving its schedule; returns since when it counts as due';
+COMMENT ON FUNCTION sqp.add_dependency(text, text, text) IS 'says that the second table is refreshed after the first, hard or soft; returns whether that changed anything';
+COMMENT ON FUNCTION sqp.remove_dependency(text, text) IS 'takes a dependency away; returns whether there was one';
+COMMENT ON FUNCTION sqp.save_checkpoint(text, text, jsonb, bigint, bigint, interval) IS 'saves how far a function got with a table; returns when that expires unless it is saved again; never goes backwards';
+COMMENT ON FUNCTION sqp.resume_checkpoint(text, text) IS 'the active checkpoint of a function and a table, if it has not expired';
+COMMENT ON FUNCTION sqp.complete_checkpoint(text, text) IS 'ends a checkpoint, the work being done; returns whether there was one that had not expired';
+COMMENT ON FUNCTION sqp.expire_checkpoints() IS 'marks checkpoints that have expired; returns how many';
+COMMENT ON FUNCTION sqp.record_quality(bigint, text, numeric, numeric, numeric, numeric) IS 'notes a metric of a run; outside its thresholds the run ends with a warning; returns whether it is within';
+COMMENT ON FUNCTION sqp.measure_quality(bigint) IS 'measures and notes what sqp.refresh_quality_rules says of a run''s table, in one pass over it';
+COMMENT ON FUNCTION sqp.set_refresh_function(text, regprocedure) IS 'says which function refreshes a table (NULL: none); it runs with the rights of whoever refreshes';
+COMMENT ON FUNCTION sqp.refresh_in_database(bigint) IS 'performs a claimed run of a materialized view or of a table with a refresh function, and reports its end';
+COMMENT ON FUNCTION sqp.refresh_due(int) IS 'claims and performs what this database can refresh itself, one after the other in this transaction';
+COMMENT ON PROCEDURE sqp.refresh_all_due() IS 'the same until nothing is due, committing after each where it is called by itself';
+COMMENT ON FUNCTION sqp.watch_schema(text) IS 'registers the tables of a schema for refresh, those to come by themselves; returns how many it registered';
+COMMENT ON FUNCTION sqp.unwatch_schema(text) IS 'stops that; registrations stay; returns whether it was watched';
+COMMENT ON FUNCTION sqp.register_existing(text) IS 'brings the registrations of watched schemas (or of one) up to date with the tables that there are; returns how many it registered';
+COMMENT ON FUNCTION sqp.build_weekly_summary(date, date) IS 'sqp.weekly_summary from sqp.daily_sqp_data, for the weeks from one date to another (NULL: no bound); writes only what changed';
+COMMENT ON FUNCTION sqp.build_monthly_summary(date, date) IS 'the same by month';
+COMMENT ON FUNCTION sqp.build_quarterly_summary(date, date) IS 'the same by quarter';
+COMMENT ON FUNCTION sqp.build_yearly_summary(date, date) IS 'the same by year';
+COMMENT ON FUNCTION sqp.auto_register_table_for_refresh() IS 'event trigger: registrations follow what happens to tables of sqp.watched_schemas';
+COMMENT ON FUNCTION sqp.update_refresh_config_timestamp() IS 'trigger: keeps updated_at, and lets a changed schedule take effect';
+COMMENT ON FUNCTION sqp.cleanup_expired_checkpoints() IS 'trigger: marks checkpoints that have expired';
 COMMENT ON FUNCTION telemetry.access_tier() IS 'the caller''s best valid subscription: professional, free, or NULL';
 COMMENT ON FUNCTION telemetry.sees_everything() IS 'does the caller hold a professional subscription?';
 COMMENT ON FUNCTION telemetry.sample_sensor_ids() IS 'the sensors of the free sample; none without a valid subscription';

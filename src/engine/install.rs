@@ -91,7 +91,7 @@ fn members() -> Result<Vec<Member>> {
 /// Is a dump being restored? `pg_dump` writes `SET row_security = off` into every dump, which nobody
 /// types; `pg_dump --enable-row-security` does not, but `pg_restore` gives itself away by its name, and
 /// every plain dump sets `xmloption`.
-fn is_restore() -> Result<bool> {
+pub fn is_restore() -> Result<bool> {
     if backend::in_binary_upgrade() {
         return Ok(true);
     }

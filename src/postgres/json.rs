@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
-use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
@@ -30,6 +30,23 @@ impl FromDatum for JsonText {
     }
 }
 
+impl IntoDatum for JsonText {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        let text = std::ffi::CString::new(self.0).ok()?;
+        // SAFETY: jsonb_in takes a C string and returns a jsonb, or raises an error.
+        unsafe {
+            pgrx::direct_function_call_as_datum(
+                pg_sys::jsonb_in,
+                &[Some(pg_sys::Datum::from(text.as_ptr()))],
+            )
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
+    }
+}
+
 // SAFETY: declared as what the server calls the type.
 unsafe impl SqlTranslatable for JsonText {
     const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(JsonText);
@@ -44,5 +61,16 @@ unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the server passes what the function was declared with.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(String::new()))
+    }
+}
+
+// SAFETY: the result is a datum of the type declared above, or null.
+unsafe impl BoxRet for JsonText {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: it is returned, as the caller promises.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
     }
 }

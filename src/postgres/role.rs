@@ -125,6 +125,12 @@ pub fn as_owner<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     value
 }
 
+/// Runs `work` as `owner`, for a statement that itself takes care of what the owner's expressions may do, and
+/// that [`as_owner`] would hinder: REFRESH MATERIALIZED VIEW CONCURRENTLY makes a temporary table.
+pub fn as_owner_of_statement<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
+    as_user(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+}
+
 /// Runs `work` with the rights of the extension's owner, for its own catalog.
 pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let owner = super::spi::read_one::<pg_sys::Oid>(

@@ -4,7 +4,7 @@ use super::set::{Leaf, Set};
 use crate::engine::rollups;
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
-use crate::postgres::{lock, role, spi};
+use crate::postgres::{backend, lock, role, spi};
 use gemba_core::calendar;
 use pgrx::prelude::*;
 
@@ -83,13 +83,16 @@ pub fn build(set: &Set, from: i64) -> Result<Relation> {
     let name = free_name(set, from)?;
     let sql = spi::qualified(&parent.schema, &name);
     role::as_owner(parent.owner, || -> Result<()> {
-        spi::write(
-            &format!(
-                "CREATE TABLE {sql} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES)",
-                parent.sql()
-            ),
-            &[],
-        )?;
+        // Until it is attached it looks like any other new table.
+        backend::as_own_ddl(|| {
+            spi::write(
+                &format!(
+                    "CREATE TABLE {sql} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES)",
+                    parent.sql()
+                ),
+                &[],
+            )
+        })?;
         // Nobody reads a partition past its parent's policies.
         spi::write(&format!("ALTER TABLE {sql} ENABLE ROW LEVEL SECURITY"), &[])?;
         Ok(())

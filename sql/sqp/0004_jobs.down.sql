@@ -1,0 +1,3 @@
+SELECT gemba.unschedule('sqp: refreshes');
+SELECT gemba.unschedule('sqp: expired runs');
+SELECT gemba.unschedule('sqp: expired checkpoints');

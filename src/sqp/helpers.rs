@@ -1,0 +1,98 @@
+//! What the SQL of this room needs of Rust.
+
+use crate::engine::partitions::{self, set::Set};
+use crate::error::{Error, Result};
+use crate::postgres::{role, spi, time};
+use gemba_core::{backoff, dag, median};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use std::cell::Cell;
+
+/// Microseconds to wait after so many failures; `random` is from 0 to below 1.
+#[pg_extern(schema = "sqp", immutable, parallel_safe, strict)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _backoff(attempt: i32, base_micros: i64, cap_micros: i64, random: f64) -> i64 {
+    backoff::delay(attempt.max(0) as u32, base_micros, cap_micros, random)
+}
+
+/// How many rows a run usually brings.
+#[pg_extern(schema = "sqp", immutable, parallel_safe, strict)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _trailing_median(counts: Array<i64>) -> Option<i64> {
+    let counts: Vec<i64> = counts.iter().flatten().collect();
+    median::trailing_median(&counts)
+}
+
+/// A cycle among these edges, as the path along it, its first node again at its end.
+#[pg_extern(schema = "sqp", immutable, parallel_safe)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _cycle(
+    parents: Option<Vec<Option<i32>>>,
+    children: Option<Vec<Option<i32>>>,
+) -> Option<Vec<i32>> {
+    let edges: Vec<(i64, i64)> = parents?
+        .into_iter()
+        .zip(children?)
+        .filter_map(|(parent, child)| Some((i64::from(parent?), i64::from(child?))))
+        .collect();
+    // The ids were i32 before.
+    dag::cycle(&edges).map(|path| path.into_iter().map(|id| id as i32).collect())
+}
+
+thread_local! {
+    /// The time for which this session has seen a partition of the audit log. (A session has one database.)
+    static AUDIT_LOG_READY: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
+}
+
+/// Makes the audit log's partition for now where nobody has run gemba.maintain_partitions() in time: a
+/// refresh is not to fail for that.
+#[pg_extern(schema = "sqp", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _ready_audit_log() -> Result<(), ErrorReport> {
+    let now = now();
+    let (from, to) = AUDIT_LOG_READY.get();
+    if (from..to).contains(&now) {
+        return Ok(());
+    }
+    Ok(role::as_extension(|| ready_audit_log(now))?)
+}
+
+fn ready_audit_log(now: i64) -> Result<()> {
+    let log = spi::read_one::<pg_sys::Oid>(
+        "SELECT c.oid FROM pg_catalog.pg_class c
+          WHERE c.relname = 'refresh_audit_log' AND c.relnamespace = 'sqp'::pg_catalog.regnamespace AND c.relkind = 'p'",
+        &[],
+    )?
+    .ok_or_else(|| {
+        Error::state("there is no audit log")
+            .detail("sqp.refresh_audit_log is not a partitioned table")
+            .hint("SELECT gemba.deploy('sqp') makes it")
+    })?;
+    let present = spi::read_row(
+        "SELECT l.from_time, l.to_time FROM gemba._leaves($1, 'UTC') AS l WHERE l.from_time <= $2 AND l.to_time > $2",
+        &[log.into(), time::timestamptz(now).into()],
+        |row| {
+            Ok((
+                row.get::<TimestampWithTimeZone>(1)?,
+                row.get::<TimestampWithTimeZone>(2)?,
+            ))
+        },
+    )?;
+    if let Some((Some(from), Some(to))) = present {
+        AUDIT_LOG_READY.set((time::micros(from), time::micros(to)));
+        return Ok(());
+    }
+    // Not remembered: it is gone again if this transaction fails.
+    let set = Set::of(log)?;
+    let from = set.floor(now);
+    partitions::ensure_written(&set, from, set.next(from))
+}
+
+/// The clock, in microseconds since 2000-01-01.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    #[expect(unsafe_code, reason = "the server's own clock")]
+    unsafe {
+        pg_sys::GetCurrentTimestamp()
+    }
+}
