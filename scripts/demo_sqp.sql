@@ -17,11 +17,11 @@ SELECT d::date, q.query, a.asin, n.impressions, n.impressions / 20, n.impression
 UPDATE sqp.refresh_config SET next_refresh_at = date_trunc('hour', now());
 SELECT position, table_name, priority, state, reason FROM sqp.refresh_plan();
 
-\echo # A worker claims the sources: SELECT … FROM sqp.claim_refresh('edge-1', '5 minutes', 3);
+\echo # A worker claims the sources: SELECT … FROM sqp.claim_refresh(''edge-1'', ''5 minutes'', 3);
 SELECT run_id, table_name, method, attempt FROM sqp.claim_refresh('edge-1', '5 minutes', 3);
 
 \echo # … daily_sqp_data saves a checkpoint and is done, asin_performance_data fails
-SELECT (sqp.save_checkpoint('sync-daily', 'daily_sqp_data', '{"page": 12}', 1200, 2400)).last_processed_row \g /dev/null
+SELECT sqp.save_checkpoint('sync-daily', 'daily_sqp_data', '{"page": 12}', 1200, 2400) \g /dev/null
 SELECT sqp.complete_checkpoint('sync-daily', 'daily_sqp_data') \g /dev/null
 SELECT d.status, d.next_refresh_at > now() AS next_is_later
   FROM sqp.refresh_config c, sqp.complete_refresh(c.run_id, rows_processed => 2400) AS d WHERE c.table_name = 'daily_sqp_data';
@@ -39,7 +39,7 @@ SELECT position, table_name, state, reason FROM sqp.refresh_plan() WHERE state N
 SELECT sqp.retry_refresh('asin_performance_data') \g /dev/null
 SELECT sqp.complete_refresh(c.run_id, 350) FROM sqp.claim_refresh('edge-2', '5 minutes') AS c \g /dev/null
 
-\echo # The worker does the rest by itself: SELECT gemba.run_job_now('sqp: refreshes');
+\echo # The worker does the rest by itself: SELECT gemba.run_job_now(''sqp: refreshes'');
 SELECT gemba.enable_job('sqp: refreshes'), gemba.run_job_now('sqp: refreshes') \g /dev/null
 DO $$
 BEGIN

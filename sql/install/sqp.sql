@@ -17,6 +17,18 @@ CREATE FUNCTION sqp._fill_refresh_config() RETURNS trigger
       NEW.next_refresh_at := coalesce(NEW.next_refresh_at, now());
       NEW.claimable_at := coalesce(NEW.claimable_at, NEW.next_refresh_at);
     END IF;
+    -- Not as CHECKs: each would be read and compiled anew at every claim, which changes none of these.
+    IF NEW.table_schema = '' OR NEW.table_name = '' OR NOT isfinite(NEW.next_refresh_at)
+       OR NEW.max_attempts NOT BETWEEN 1 AND 1000 OR NEW.attempts < 0
+       OR NEW.retry_base NOT BETWEEN interval '1 millisecond' AND interval '30 days'
+       OR (NEW.function_schema IS NULL) <> (NEW.function_name IS NULL) THEN
+      RAISE EXCEPTION 'the row is not one that can be refreshed' USING ERRCODE = '23514',
+        DETAIL = format('table_schema %L, table_name %L, next_refresh_at %s, max_attempts %s, retry_base %s, function %s.%s',
+                        NEW.table_schema, NEW.table_name, NEW.next_refresh_at, NEW.max_attempts, NEW.retry_base,
+                        NEW.function_schema, NEW.function_name),
+        HINT = 'names are not empty, times are finite, max_attempts is from 1 to 1000, retry_base from a millisecond to 30 days',
+        SCHEMA = 'sqp', TABLE = 'refresh_config';
+    END IF;
     -- Without to_regclass(), which would refuse a schema that the caller may not use.
     SELECT c.oid, c.relkind INTO found_oid, kind
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -38,6 +50,10 @@ CREATE FUNCTION sqp.update_refresh_config_timestamp() RETURNS trigger
     NEW.updated_at := now();
     IF NEW.next_refresh_at IS NULL THEN
       NEW.next_refresh_at := now();
+    ELSIF NOT isfinite(NEW.next_refresh_at) THEN
+      RAISE EXCEPTION 'a table is refreshed at a finite time' USING ERRCODE = '23514',
+        DETAIL = format('next_refresh_at %s of %s.%s', NEW.next_refresh_at, NEW.table_schema, NEW.table_name),
+        HINT = 'is_enabled = false keeps it from being refreshed', SCHEMA = 'sqp', TABLE = 'refresh_config';
     END IF;
     -- Somebody changes the schedule. (Who runs a refresh sets claimable_at too.)
     IF (NEW.next_refresh_at <> OLD.next_refresh_at OR NEW.is_enabled AND NOT OLD.is_enabled)
@@ -348,8 +364,8 @@ CREATE FUNCTION sqp._free_slots(bound int, wanted int) RETURNS int[]
   END
   $body$;
 
-CREATE FUNCTION sqp.claim_refresh(
-    worker text, lease interval DEFAULT '5 minutes', most int DEFAULT 1, only_methods text[] DEFAULT NULL)
+-- Any number of them, and whatever stands in the way: leases that expired, tables that wait for others.
+CREATE FUNCTION sqp._claim_many(worker text, lease interval, most int, only_methods text[])
   RETURNS TABLE (
     run_id bigint, config_id int, table_schema text, table_name text, method text, custom_sync_params jsonb, attempt int,
     last_refresh_at timestamptz, lease_expires_at timestamptz)
@@ -368,16 +384,7 @@ CREATE FUNCTION sqp.claim_refresh(
     slots int[];
     r record;
   BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-      PERFORM sqp._require_current_snapshots('refreshes cannot be claimed');
-    END IF;
-    IF most IS NULL OR most < 1 OR most > 10000 THEN
-      RAISE EXCEPTION 'most is out of its range' USING ERRCODE = '22023', DETAIL = format('most %s', coalesce(most::text, 'NULL')),
-        HINT = 'give the number of refreshes to claim, from 1 to 10000';
-    END IF;
-    PERFORM sqp._check_lease(claim_refresh.lease);
-    PERFORM sqp._ready_audit_log();
-    IF EXISTS (SELECT FROM sqp.refresh_config c WHERE c.lease_expires_at <= moment) THEN
+    IF EXISTS (SELECT FROM sqp.refresh_config c WHERE c.run_id IS NOT NULL AND c.lease_expires_at <= moment) THEN
       PERFORM FROM sqp.reap_expired_runs();
       moment := clock_timestamp();
     END IF;
@@ -425,10 +432,10 @@ CREATE FUNCTION sqp.claim_refresh(
                  run_started_at = CASE WHEN h.ready THEN h.at END,
                  run_worker = CASE WHEN h.ready THEN worker END,
                  run_warned = false,
-                 lease = CASE WHEN h.ready THEN claim_refresh.lease END,
-                 lease_expires_at = CASE WHEN h.ready THEN h.at + claim_refresh.lease END,
-                 slot = CASE WHEN h.ready THEN h.slot END,
-                 claimable_at = CASE WHEN h.ready THEN h.at + claim_refresh.lease
+                 lease = CASE WHEN h.ready THEN _claim_many.lease END,
+                 lease_expires_at = CASE WHEN h.ready THEN h.at + _claim_many.lease END,
+                 slot = CASE WHEN h.ready THEN h.slot END, updated_at = moment,
+                 claimable_at = CASE WHEN h.ready THEN h.at + _claim_many.lease
                                      ELSE moment + least(greatest((moment - h.next_refresh_at) / 4, interval '1 second'),
                                                          interval '30 seconds') END
             FROM chosen h WHERE c.id = h.id
@@ -463,6 +470,101 @@ CREATE FUNCTION sqp.claim_refresh(
       -- Many wait for parents: looked at in larger and larger numbers, they are soon all put off.
       batch := least(greatest(batch, 8) * 2, 500);
     END LOOP;
+  END
+  $body$;
+
+CREATE FUNCTION sqp.claim_refresh(
+    worker text, lease interval DEFAULT '5 minutes', most int DEFAULT 1, only_methods text[] DEFAULT NULL)
+  RETURNS TABLE (
+    run_id bigint, config_id int, table_schema text, table_name text, method text, custom_sync_params jsonb, attempt int,
+    last_refresh_at timestamptz, lease_expires_at timestamptz)
+  -- Planning costs more than all of this.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  #variable_conflict use_column
+  DECLARE
+    moment timestamptz;
+    bound int;
+    used int[];
+    place int;
+    top int;
+    bottom int;
+  BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+      PERFORM sqp._require_current_snapshots('refreshes cannot be claimed');
+    END IF;
+    IF most IS NULL OR most < 1 OR most > 10000 THEN
+      RAISE EXCEPTION 'most is out of its range' USING ERRCODE = '22023', DETAIL = format('most %s', coalesce(most::text, 'NULL')),
+        HINT = 'give the number of refreshes to claim, from 1 to 10000';
+    END IF;
+    IF lease IS NULL OR lease < interval '1 millisecond' OR lease > interval '30 days' THEN
+      PERFORM sqp._check_lease(claim_refresh.lease);
+    END IF;
+    PERFORM sqp._ready_audit_log();
+    IF most = 1 THEN
+      -- The usual case, in few and small statements: the first of those due is ready, and there is a place for it.
+      SELECT s.max_parallel, ARRAY(SELECT c.slot FROM sqp.refresh_config c WHERE c.slot IS NOT NULL),
+             (SELECT max(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled),
+             (SELECT min(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled)
+        INTO bound, used, top, bottom
+        FROM sqp.settings s;
+      IF bound IS NOT NULL THEN
+        -- As in _free_slots(); a bound that was lowered is that function's affair.
+        FOR g IN 1 .. CASE WHEN bound < ANY (used) THEN 0 ELSE bound END LOOP
+          CONTINUE WHEN g = ANY (used);
+          IF pg_try_advisory_xact_lock(1936814081, g) THEN
+            place := g;
+            EXIT;
+          END IF;
+        END LOOP;
+      END IF;
+      IF bound IS NULL OR place IS NOT NULL THEN
+        moment := clock_timestamp();
+        -- Priority by priority, because one index over both would be read through all that is not due.
+        FOR n IN 1 .. 5 LOOP
+          UPDATE sqp.refresh_config c
+             SET run_id = nextval('sqp.refresh_audit_log_id_seq'), run_started_at = moment, run_worker = worker,
+                 run_warned = false, lease = claim_refresh.lease, lease_expires_at = moment + claim_refresh.lease,
+                 claimable_at = moment + claim_refresh.lease, slot = place, updated_at = moment
+           WHERE c.id = (
+                   SELECT k.id FROM sqp.refresh_config k
+                    WHERE k.is_enabled AND k.priority = top AND k.claimable_at <= moment
+                      AND (only_methods IS NULL OR k.method = ANY (only_methods))
+                    ORDER BY k.claimable_at, k.id
+                    LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+             AND c.run_id IS NULL
+             -- Somebody may have taken the place, and be done with his transaction, since it was looked for.
+             AND (place IS NULL OR NOT EXISTS (SELECT FROM sqp.refresh_config o WHERE o.slot = place))
+             AND NOT EXISTS (
+                   SELECT FROM sqp.refresh_dependencies d
+                     JOIN sqp.refresh_config p ON p.id = d.parent_config_id
+                    WHERE d.dependent_config_id = c.id
+                      AND CASE WHEN d.dependency_type = 'hard'
+                               THEN p.last_refresh_at IS NULL OR p.last_refresh_at <= c.last_refresh_started_at
+                                    OR p.attempts > 0 OR p.parked_at IS NOT NULL
+                                    OR p.last_status = 'warning' AND p.warning_blocks
+                                    OR p.is_enabled AND p.next_refresh_at <= c.next_refresh_at
+                               ELSE p.is_enabled AND p.attempts = 0 AND p.parked_at IS NULL
+                                    AND p.next_refresh_at <= c.next_refresh_at AND sqp._will_run(p.id, moment) END)
+          RETURNING c.run_id, c.id, c.table_schema, c.table_name, c.method, c.custom_sync_params, c.attempts + 1,
+                    c.last_refresh_at, c.lease_expires_at
+            INTO run_id, config_id, table_schema, table_name, method, custom_sync_params, attempt, last_refresh_at,
+                 lease_expires_at;
+          IF FOUND THEN
+            INSERT INTO sqp.refresh_audit_log
+                   (id, refresh_config_id, table_schema, table_name, refresh_started_at, status, worker, attempt, method)
+            VALUES (claim_refresh.run_id, config_id, claim_refresh.table_schema, claim_refresh.table_name, moment, 'running',
+                    claim_refresh.worker, claim_refresh.attempt, claim_refresh.method);
+            RETURN NEXT;
+            RETURN;
+          END IF;
+          EXIT WHEN top = bottom OR EXISTS (SELECT FROM sqp.refresh_config c
+                                             WHERE c.is_enabled AND c.priority = top AND c.claimable_at <= moment);
+          SELECT max(c.priority) INTO top FROM sqp.refresh_config c WHERE c.is_enabled AND c.priority < top;
+        END LOOP;
+      END IF;
+    END IF;
+    RETURN QUERY SELECT * FROM sqp._claim_many(worker, claim_refresh.lease, most, only_methods);
   END
   $body$;
 
@@ -549,26 +651,22 @@ CREATE FUNCTION sqp._complete(
              u.usual * coalesce(s.row_count_max_ratio, 2) AS most,
              coalesce(m.processed BETWEEN u.usual * coalesce(s.row_count_min_ratio, 0.5)
                                       AND u.usual * coalesce(s.row_count_max_ratio, 2), true) AS as_usual,
-             -- From the last turn on, by whole frequencies: when the run ends plays no part.
-             CASE WHEN m.next_refresh_at > t.at THEN m.next_refresh_at
-                  ELSE m.next_refresh_at + make_interval(hours => m.refresh_frequency_hours)
-                         * (floor(extract(epoch FROM t.at - m.next_refresh_at) / (3600 * m.refresh_frequency_hours)) + 1)::double precision
-             END AS next
+             sqp._next_turn(m.next_refresh_at, m.refresh_frequency_hours, t.at) AS next
         FROM mine m
        CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS t
         LEFT JOIN sqp.settings s ON true
        CROSS JOIN LATERAL (
              SELECT CASE WHEN m.processed IS NOT NULL AND cardinality(m.recent_rows) >= 3
-                         THEN nullif(sqp._trailing_median(m.recent_rows), 0) END AS usual OFFSET 0) AS u
+                         THEN nullif(sqp._trailing_median(m.recent_rows[greatest(cardinality(m.recent_rows) - 8, 1):]), 0) END AS usual OFFSET 0) AS u
     ), changed AS (
       UPDATE sqp.refresh_config c
          SET last_refresh_at = j.at, last_refresh_started_at = j.run_started_at,
              last_status = CASE WHEN j.run_warned OR NOT j.as_usual THEN 'warning' ELSE 'success' END,
              next_refresh_at = j.next, claimable_at = j.next, attempts = 0, parked_at = NULL,
              run_id = NULL, run_started_at = NULL, run_worker = NULL, run_warned = false, lease = NULL, lease_expires_at = NULL,
-             slot = NULL,
+             slot = NULL, updated_at = j.at,
              recent_rows = CASE WHEN j.processed IS NULL THEN c.recent_rows
-                                ELSE (c.recent_rows || j.processed)[greatest(cardinality(c.recent_rows) - 7, 1):] END
+                                ELSE (c.recent_rows || j.processed)[greatest(cardinality(c.recent_rows) - 8, 1):] END
         FROM judged j WHERE c.id = j.id
     ), logged AS (
       UPDATE sqp.refresh_audit_log a
@@ -600,20 +698,39 @@ CREATE FUNCTION sqp._complete(
 CREATE FUNCTION sqp.complete_refresh(
     run bigint, rows_processed bigint DEFAULT NULL, rows_inserted bigint DEFAULT NULL, rows_updated bigint DEFAULT NULL,
     rows_deleted bigint DEFAULT NULL, metadata jsonb DEFAULT '{}', memory_used_mb numeric DEFAULT NULL,
-    bigquery_job_id text DEFAULT NULL)
-  RETURNS TABLE (run_id bigint, status text, next_refresh_at timestamptz)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    bigquery_job_id text DEFAULT NULL,
+    OUT run_id bigint, OUT status text, OUT next_refresh_at timestamptz)
+  -- As _complete() does for many; here for one, in few and small statements.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
   #variable_conflict use_column
+  DECLARE
+    moment timestamptz := clock_timestamp();
+    config int;
+    started timestamptz;
+    counts bigint[];
+    usual bigint;
+    fewest numeric;
+    most numeric;
   BEGIN
     IF least(rows_processed, rows_inserted, rows_updated, rows_deleted) < 0 THEN
       RAISE EXCEPTION 'counts of rows must not be negative' USING ERRCODE = '22023',
         DETAIL = format('processed %s, inserted %s, updated %s, deleted %s', rows_processed, rows_inserted, rows_updated, rows_deleted),
         HINT = 'leave out what is not known';
     END IF;
-    SELECT * INTO run_id, status, next_refresh_at
-      FROM sqp._complete(ARRAY[run], ARRAY[rows_processed], ARRAY[rows_inserted], ARRAY[rows_updated], ARRAY[rows_deleted],
-                         ARRAY[metadata], ARRAY[memory_used_mb], ARRAY[bigquery_job_id]);
+    UPDATE sqp.refresh_config c
+       SET last_refresh_at = moment, last_refresh_started_at = c.run_started_at,
+           last_status = CASE WHEN c.run_warned THEN 'warning' ELSE 'success' END,
+           next_refresh_at = sqp._next_turn(c.next_refresh_at, c.refresh_frequency_hours, moment),
+           claimable_at = sqp._next_turn(c.next_refresh_at, c.refresh_frequency_hours, moment),
+           attempts = 0, parked_at = NULL, run_id = NULL, run_started_at = NULL, run_worker = NULL, run_warned = false,
+           lease = NULL, lease_expires_at = NULL, slot = NULL, updated_at = moment,
+           -- The last nine, and this one.
+           recent_rows = CASE WHEN complete_refresh.rows_processed IS NULL THEN c.recent_rows
+                              ELSE (c.recent_rows || complete_refresh.rows_processed)[greatest(cardinality(c.recent_rows) - 8, 1):] END
+     WHERE c.run_id = run
+    RETURNING c.id, c.last_refresh_started_at, c.last_status, c.next_refresh_at, c.recent_rows
+      INTO config, started, status, next_refresh_at, counts;
     IF NOT FOUND THEN
       -- Reported before? Then the answer is the same.
       SELECT a.id, a.status, a.next_attempt_at INTO run_id, status, next_refresh_at
@@ -621,8 +738,34 @@ CREATE FUNCTION sqp.complete_refresh(
       IF NOT FOUND THEN
         PERFORM sqp._refuse_ended(run);
       END IF;
+      RETURN;
     END IF;
-    RETURN NEXT;
+    run_id := run;
+    IF rows_processed IS NOT NULL AND cardinality(counts) > 3 THEN
+      usual := nullif(sqp._trailing_median(counts[1:cardinality(counts) - 1]), 0);
+      IF usual IS NOT NULL THEN
+        SELECT usual * s.row_count_min_ratio, usual * s.row_count_max_ratio INTO fewest, most FROM sqp.settings s;
+        INSERT INTO sqp.refresh_data_quality
+               (audit_log_id, refresh_started_at, metric_name, metric_value, expected_value, threshold_min, threshold_max,
+                is_within_threshold)
+        VALUES (run, started, 'row_count', rows_processed, usual, fewest, most, rows_processed BETWEEN fewest AND most);
+        IF rows_processed NOT BETWEEN fewest AND most THEN
+          status := 'warning';
+          UPDATE sqp.refresh_config c SET last_status = 'warning' WHERE c.id = config;
+        END IF;
+      END IF;
+    END IF;
+    UPDATE sqp.refresh_audit_log a
+       SET refresh_completed_at = moment, status = complete_refresh.status,
+           rows_processed = complete_refresh.rows_processed, rows_inserted = complete_refresh.rows_inserted,
+           rows_updated = complete_refresh.rows_updated, rows_deleted = complete_refresh.rows_deleted,
+           execution_time_ms = greatest(extract(epoch FROM moment - started) * 1000, 0)::bigint,
+           memory_used_mb = complete_refresh.memory_used_mb, bigquery_job_id = complete_refresh.bigquery_job_id,
+           sync_metadata = coalesce(metadata, '{}'), next_attempt_at = complete_refresh.next_refresh_at
+     WHERE a.id = run AND a.refresh_started_at = started;
+    IF EXISTS (SELECT FROM sqp.refresh_dependencies d WHERE d.parent_config_id = config) THEN
+      PERFORM sqp._wake_children(config);
+    END IF;
   END
   $body$;
 
@@ -737,9 +880,9 @@ CREATE FUNCTION sqp.reap_expired_runs()
     -- The clock was set back: such a lease would last for as long as that was.
     UPDATE sqp.refresh_config c SET lease_expires_at = moment + c.lease, claimable_at = moment + c.lease
      WHERE c.id IN (SELECT k.id FROM sqp.refresh_config k
-                     WHERE k.lease_expires_at > moment + 2 * k.lease FOR NO KEY UPDATE SKIP LOCKED);
+                     WHERE k.run_id IS NOT NULL AND k.lease_expires_at > moment + 2 * k.lease FOR NO KEY UPDATE SKIP LOCKED);
     FOR r IN SELECT c.run_id, c.id, c.table_schema, c.table_name, c.run_worker, c.lease_expires_at FROM sqp.refresh_config c
-              WHERE c.lease_expires_at <= moment ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED
+              WHERE c.run_id IS NOT NULL AND c.lease_expires_at <= moment ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED
     LOOP
       SELECT f.attempts, f.next_attempt_at IS NULL INTO attempts, parked
         FROM sqp._fail(r.run_id, format('the lease expired at %s: the worker did not report any more', r.lease_expires_at),

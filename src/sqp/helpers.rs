@@ -3,7 +3,7 @@
 use crate::engine::partitions::{self, set::Set};
 use crate::error::{Error, Result};
 use crate::postgres::{role, spi, time};
-use gemba_core::{backoff, dag, median};
+use gemba_core::{backoff, dag, median, turns};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::cell::Cell;
@@ -13,6 +13,16 @@ use std::cell::Cell;
 #[search_path(pg_catalog, pg_temp)]
 pub fn _backoff(attempt: i32, base_micros: i64, cap_micros: i64, random: f64) -> i64 {
     backoff::delay(attempt.max(0) as u32, base_micros, cap_micros, random)
+}
+
+/// When a table's next turn is, that had one at `turn` and has one every so many hours.
+#[pg_extern(schema = "sqp", immutable, parallel_safe, strict)]
+pub fn _next_turn(
+    turn: TimestampWithTimeZone,
+    hours: i32,
+    moment: TimestampWithTimeZone,
+) -> TimestampWithTimeZone {
+    time::timestamptz(turns::next(time::micros(turn), hours, time::micros(moment)))
 }
 
 /// How many rows a run usually brings.

@@ -16,5 +16,6 @@ pub mod shifts;
 pub mod states;
 pub mod summary;
 pub mod timetable;
+pub mod turns;
 pub mod variance;
 pub mod wide_csv;
