@@ -166,7 +166,8 @@ pub fn assert_works(client: &mut Client) -> Result<()> {
         seen == 0,
         "a user without a subscription sees {seen} readings"
     );
-    plant_works(client)
+    plant_works(client)?;
+    refreshes_work(client)
 }
 
 /// A call, what it is expected to answer, and what it answers.
@@ -247,6 +248,62 @@ fn plant_works(client: &mut Client) -> Result<()> {
         ],
     )
     .context("the plant")
+}
+
+/// Claims, checkpoints, registration and refreshes in the database.
+fn refreshes_work(client: &mut Client) -> Result<()> {
+    answers(
+        client,
+        &[
+            (
+                "SELECT table_name, state FROM sqp.refresh_plan() WHERE state NOT IN ('scheduled') ORDER BY 1",
+                "(broken,parked) (daily_sqp_data,running)",
+            ),
+            (
+                "SELECT checkpoint_data, last_processed_row FROM sqp.resume_checkpoint('sync', 'daily_sqp_data')",
+                "(\"{\"\"page\"\": 12.50, \"\"cursor\"\": \"\"ü\"\"}\",4000)",
+            ),
+            (
+                "SELECT c.status, c.next_refresh_at > now() FROM sqp.complete_refresh(
+                   (SELECT run_id FROM sqp.refresh_config WHERE run_worker = 'edge-1'), 450) AS c",
+                "(success,t)",
+            ),
+            (
+                "SELECT dependencies FROM sqp.refresh_config WHERE table_name = 'yearly_summary'",
+                "(\"{\"\"bigquery.Wöchentliche \\\\\"\"Daten\\\\\"\"\"\",daily_sqp_data,monthly_summary}\")",
+            ),
+            (
+                "SELECT count(*), count(*) FILTER (WHERE method = 'materialized view') FROM sqp.refresh_config WHERE table_schema = 'shop'",
+                "(5,1)",
+            ),
+        ],
+    )
+    .context("refreshes")?;
+    client.batch_execute(
+        "CREATE TABLE sqp.later_data (a int);
+         CREATE MATERIALIZED VIEW shop.later AS SELECT 1 AS a;
+         ALTER TABLE shop.weeks RENAME TO weekly;
+         UPDATE sqp.refresh_config SET next_refresh_at = now() WHERE table_schema = 'shop'",
+    )?;
+    answers(
+        client,
+        &[
+            (
+                "SELECT table_name, priority, method, relation FROM sqp.refresh_config
+                  WHERE table_name IN ('later_data', 'later', 'weekly') ORDER BY 1",
+                "(later,70,\"materialized view\",shop.later) (later_data,90,external,sqp.later_data) (weekly,70,external,shop.weekly)",
+            ),
+            (
+                "SELECT table_name, status FROM sqp.refresh_due() ORDER BY 1",
+                "(later,success) (totals,success)",
+            ),
+            (
+                "SELECT count(DISTINCT tableoid) > 0, count(*) FILTER (WHERE status = 'running') FROM sqp.refresh_audit_log",
+                "(t,0)",
+            ),
+        ],
+    )
+    .context("refreshes after the move")
 }
 
 fn agree(client: &mut Client, when: &str) -> Result<()> {

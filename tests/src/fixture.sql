@@ -73,6 +73,28 @@ INSERT INTO plant.live_inbox (source_id, snapshot_timestamp, current_output, rea
   ('PRESS-2', (now() - interval '4 minutes')::text, '77', 'Fire'), ('PRESS-2', 'yesterday', '1', NULL);
 SELECT gemba.refresh_rollups();
 
+-- Refreshes ---------------------------------------------------------------------------------------
+UPDATE sqp.settings SET max_parallel = 7, row_count_max_ratio = 3;
+INSERT INTO sqp.asin_performance_data (start_date, end_date, asin) SELECT '2025-06-01', '2025-06-07', 'B0' || n FROM generate_series(1, 5) AS n;
+INSERT INTO sqp.search_query_performance (asin_performance_id, search_query, volume, total_impressions, asin_impressions)
+  SELECT id, q, 100, 1000, 10 FROM sqp.asin_performance_data, unnest(ARRAY['shoes', 'süße "Schuhe"']) AS q;
+INSERT INTO sqp.daily_sqp_data (date, query, asin, impressions, clicks, purchases, spend, sales)
+  SELECT date '2025-01-01' + n, 'shoes', 'B0' || (n % 3), 100 + n, n % 20, n % 4, n * 0.25, n * 3 FROM generate_series(0, 120) AS n;
+INSERT INTO sqp.refresh_config (table_schema, table_name, priority, next_refresh_at, custom_sync_params, warning_blocks) VALUES
+  ('bigquery', 'Wöchentliche "Daten"', 95, '2025-06-01 06:00+00', '{"since": "2025-01-01", "share": 1.10}', true),
+  ('bigquery', 'broken', 10, '2025-06-01 06:00+00', '{}', false);
+UPDATE sqp.refresh_config SET next_refresh_at = '2025-06-01 06:00+00' WHERE table_schema = 'sqp';
+UPDATE sqp.refresh_config SET dependencies = dependencies || '{"bigquery.Wöchentliche \"Daten\""}'::text[] WHERE table_name = 'yearly_summary';
+SELECT sqp.add_dependency('monthly_summary', 'yearly_summary', 'soft');
+INSERT INTO sqp.refresh_quality_rules (config_id, metric, column_name, threshold_max) SELECT id, 'null_share', 'avg_ctr', 0.5 FROM sqp.refresh_config WHERE table_name = 'weekly_summary';
+UPDATE sqp.refresh_config SET max_attempts = 1 WHERE table_name = 'broken';
+SELECT sqp.complete_refresh(run_id, 500, 400, 100, metadata => '{"batch": 3}', bigquery_job_id => 'job_1') FROM sqp.claim_refresh('fixture', most => 4);
+SELECT * FROM sqp.refresh_due();
+SELECT sqp.fail_refresh(run_id, E'no such table\t"broken"', '{"code": 404}') FROM sqp.claim_refresh('fixture', most => 10) WHERE table_name = 'broken';
+SELECT sqp.request_refresh('daily_sqp_data');
+SELECT run_id FROM sqp.claim_refresh('edge-1', '20 days', 10);
+SELECT sqp.save_checkpoint('sync', 'daily_sqp_data', '{"page": 12.50, "cursor": "ü"}', 4000, 9000, '20 days');
+
 -- Theirs, on ours ---------------------------------------------------------------------------------
 CREATE POLICY night_shift ON telemetry.sensor_readings FOR SELECT TO fixture_reader USING (sensor_id = 'floor4.s3');
 ALTER POLICY plausible_ranges_reader_select ON telemetry.plausible_ranges USING (max_value > 0);
@@ -92,7 +114,11 @@ CREATE INDEX assets_name_idx ON plant.assets (lower(name));
 CREATE INDEX live_snapshots_status_idx ON plant.live_snapshots (status) WHERE status = 'behind';
 COMMENT ON COLUMN plant.assets.area IS 'ours: North or South';
 SELECT gemba.manage_partitions('plant.live_snapshots', '1 day', premake => 2, retain => '3 days');
+ALTER POLICY refresh_checkpoints_reader_select ON sqp.refresh_checkpoints USING (status = 'active');
+GRANT SELECT ON sqp.weekly_summary TO fixture_reader;
+CREATE INDEX weekly_summary_asin_idx ON sqp.weekly_summary (asin);
 CREATE SCHEMA shop;
+SELECT sqp.watch_schema('shop');
 CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
 CREATE TRIGGER note BEFORE UPDATE ON telemetry.sensors FOR EACH ROW EXECUTE FUNCTION shop.note();
 CREATE VIEW shop.hourly AS SELECT * FROM telemetry.hourly_aggregates;
@@ -123,6 +149,8 @@ SELECT gemba.refresh_rollups();
 SELECT gemba.manage_partitions('shop.orders', '1 day', premake => 2, retain => '7 days', on_expire => 'archive',
                                time_zone => 'Europe/Berlin', unique_on => ARRAY['id']);
 SELECT gemba.maintain_partitions();
+
+CREATE MATERIALIZED VIEW shop.totals AS SELECT customer, sum(amount) AS total FROM shop.orders GROUP BY customer;
 
 -- What no refresh has seen yet --------------------------------------------------------------------
 INSERT INTO shop.orders (placed_at, customer, amount) VALUES (now() - interval '3 hours', 1, 1000);

@@ -9,7 +9,7 @@ use gemba_tests::{
 use postgres::Client;
 
 /// Those that stand on their own tables.
-const MODULES: [&str; 2] = ["telemetry", "plant"];
+const MODULES: [&str; 3] = ["telemetry", "plant", "sqp"];
 
 fn names(client: &mut Client, sql: &str) -> Result<Vec<String>> {
     Ok(client
@@ -38,7 +38,7 @@ fn history(client: &mut Client) -> Result<Vec<String>> {
 
 /// The database without what a migration leaves on purpose: its own history, and numbers handed out. A
 /// rollup made anew has a new number, which stands in its triggers and in its live view. The plant's
-/// settings know when they were made.
+/// settings and the tables registered for refresh know when they were made.
 fn shape(client: &mut Client) -> Result<Snapshot> {
     const BEFORE_NUMBERS: &[&str] = &[
         "gemba_rollup_",
@@ -51,7 +51,15 @@ fn shape(client: &mut Client) -> Result<Snapshot> {
     Ok(snapshot(client)?
         .without(|kind, name| {
             ["rows", "position"].contains(&kind) && name.starts_with("gemba.")
-                || (kind, name) == ("rows", "plant.settings")
+                || ["rows", "position"].contains(&kind)
+                    && [
+                        "plant.settings",
+                        "sqp.refresh_config",
+                        "sqp.refresh_config_id_seq",
+                        "sqp.refresh_dependencies",
+                        "sqp.refresh_dependencies_id_seq",
+                    ]
+                    .contains(&name)
         })
         .rewritten(|text| {
             BEFORE_NUMBERS
@@ -175,8 +183,9 @@ fn goes_down_and_up_again(module: &str) -> Result<()> {
         &mut client,
         "SELECT oid::regclass::text FROM pg_class
           WHERE relnamespace IN ('telemetry'::regnamespace, 'gemba_archive'::regnamespace)
-             -- The plant's types are the extension's.
-             OR relnamespace = 'plant'::regnamespace AND relkind <> 'c'
+             -- Their types are the extension's.
+             OR relnamespace IN ('plant'::regnamespace, 'sqp'::regnamespace) AND relkind <> 'c'
+         UNION ALL SELECT evtname FROM pg_event_trigger WHERE evtname NOT LIKE 'gemba%'
          UNION ALL SELECT parent::text FROM gemba.partition_sets
          UNION ALL SELECT rollup::text FROM gemba.rollups",
     )?;
@@ -275,7 +284,7 @@ fn an_empty_module_is_undeployed_without_force() -> Result<()> {
 
 #[test]
 fn what_another_module_requires_stays() -> Result<()> {
-    for module in MODULES {
+    for module in ["telemetry", "plant"] {
         let db = without_modules(&format!("undeploy_required_{module}"))?;
         let mut client = db.connect()?;
         client.query("SELECT * FROM gemba.deploy($1)", &[&module])?;
@@ -425,6 +434,7 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
         "gemba_archive",
         "gemba_internal",
         "plant",
+        "sqp",
         "telemetry",
     ];
     // Roles belong to the cluster, so this one needs a cluster where nobody has made them yet.
@@ -434,7 +444,9 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
     client.batch_execute(SUPABASE)?;
     let theirs = |snapshot: Snapshot| {
         snapshot.without(|kind, name| {
-            OURS.iter().any(|schema| name.contains(schema)) || kind == "extension"
+            OURS.iter().any(|schema| name.contains(schema))
+                || name.contains("auto_register_refresh_tables")
+                || kind == "extension"
         })
     };
     let roles =
@@ -455,7 +467,8 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
     // Their default grants reach none of our objects, nor a partition that is made later.
     client.batch_execute(
         "SELECT gemba.ensure_partitions('telemetry.sensor_readings', '2031-01-01', '2031-03-01');
-         SELECT gemba.ensure_partitions('plant.live_snapshots', '2031-01-01', '2031-01-03')",
+         SELECT gemba.ensure_partitions('plant.live_snapshots', '2031-01-01', '2031-01-03');
+         SELECT gemba.ensure_partitions('sqp.refresh_audit_log', '2031-01-01', '2031-01-03')",
     )?;
     client.batch_execute("CREATE ROLE passer_by")?;
     let elsewhere = extended("supabase_compare")?;
