@@ -280,24 +280,43 @@ CREATE FUNCTION sqp.remove_dependency(parent text, dependent text) RETURNS boole
   END
   $body$;
 
--- Those that look again later because a parent came first, look again now. Whoever holds one of them at this
--- moment is not waited for: it then looks again after half a minute at most.
+-- Those that look again later because a parent came first, look again now. One that is being put off at this very
+-- moment would not hear of it, so whoever holds it is waited for; but by asking again, never in line, where two
+-- that wait for each other would be a deadlock. After 50 ms it is left to its own next look.
 CREATE FUNCTION sqp._wake(configs int[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
+  DECLARE
+    soon timestamptz := clock_timestamp() + interval '1 second';
+    -- What is not due is not being put off either.
+    asleep int[] := ARRAY(SELECT k.id FROM sqp.refresh_config k
+                           WHERE k.id = ANY (configs) AND k.next_refresh_at <= soon AND k.run_id IS NULL AND k.attempts = 0);
+    held int[];
   BEGIN
-    UPDATE sqp.refresh_config c SET claimable_at = c.next_refresh_at
-     WHERE c.id IN (SELECT k.id FROM sqp.refresh_config k
-                     WHERE k.id = ANY (configs) AND k.run_id IS NULL AND k.attempts = 0 AND k.parked_at IS NULL
-                       AND k.claimable_at > k.next_refresh_at FOR NO KEY UPDATE SKIP LOCKED);
+    FOR n IN 1 .. 50 LOOP
+      EXIT WHEN asleep = '{}';
+      held := ARRAY(SELECT k.id FROM sqp.refresh_config k WHERE k.id = ANY (asleep)
+                       FOR NO KEY UPDATE SKIP LOCKED);
+      UPDATE sqp.refresh_config c SET claimable_at = c.next_refresh_at
+       WHERE c.id = ANY (held) AND c.run_id IS NULL AND c.attempts = 0 AND c.parked_at IS NULL
+         AND c.claimable_at > c.next_refresh_at;
+      EXIT WHEN cardinality(held) = cardinality(asleep);
+      asleep := ARRAY(SELECT k FROM unnest(asleep) AS k WHERE k <> ALL (held));
+      PERFORM pg_sleep(0.001);
+    END LOOP;
   END
   $body$;
 
-CREATE FUNCTION sqp._wake_children(parent int) RETURNS void
+CREATE FUNCTION sqp._wake_children(parents int[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
+  DECLARE
+    children int[] := ARRAY(SELECT DISTINCT d.dependent_config_id FROM sqp.refresh_dependencies d
+                             WHERE d.parent_config_id = ANY (parents));
   BEGIN
-    PERFORM sqp._wake(ARRAY(SELECT d.dependent_config_id FROM sqp.refresh_dependencies d WHERE d.parent_config_id = parent));
+    IF children <> '{}' THEN
+      PERFORM sqp._wake(children);
+    END IF;
   END
   $body$;
 
@@ -631,7 +650,7 @@ CREATE FUNCTION sqp._refuse_ended(run bigint) RETURNS void
 CREATE FUNCTION sqp._complete(
     runs bigint[], processed bigint[], inserted bigint[], updated bigint[], deleted bigint[], metadata jsonb[],
     memory numeric[], jobs text[])
-  RETURNS TABLE (run_id bigint, status text, next_refresh_at timestamptz)
+  RETURNS TABLE (run_id bigint, config_id int, status text, next_refresh_at timestamptz)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
   AS $body$
@@ -681,17 +700,8 @@ CREATE FUNCTION sqp._complete(
              (audit_log_id, refresh_started_at, metric_name, metric_value, expected_value, threshold_min, threshold_max, is_within_threshold)
       SELECT j.run, j.run_started_at, 'row_count', j.processed, j.usual, j.fewest, j.most, j.as_usual
         FROM judged j WHERE j.usual IS NOT NULL
-    ), child AS MATERIALIZED (
-      -- As in _wake(): those that waited for this parent look again now.
-      SELECT c.id FROM judged j
-        JOIN sqp.refresh_dependencies d ON d.parent_config_id = j.id
-        JOIN sqp.refresh_config c ON c.id = d.dependent_config_id
-       WHERE c.run_id IS NULL AND c.attempts = 0 AND c.parked_at IS NULL AND c.claimable_at > c.next_refresh_at
-         FOR NO KEY UPDATE OF c SKIP LOCKED
-    ), woken AS (
-      UPDATE sqp.refresh_config c SET claimable_at = c.next_refresh_at FROM child k WHERE c.id = k.id
     )
-    SELECT j.run, CASE WHEN j.run_warned OR NOT j.as_usual THEN 'warning' ELSE 'success' END, j.next FROM judged j;
+    SELECT j.run, j.id, CASE WHEN j.run_warned OR NOT j.as_usual THEN 'warning' ELSE 'success' END, j.next FROM judged j;
   END
   $body$;
 
@@ -764,7 +774,7 @@ CREATE FUNCTION sqp.complete_refresh(
            sync_metadata = coalesce(metadata, '{}'), next_attempt_at = complete_refresh.next_refresh_at
      WHERE a.id = run AND a.refresh_started_at = started;
     IF EXISTS (SELECT FROM sqp.refresh_dependencies d WHERE d.parent_config_id = config) THEN
-      PERFORM sqp._wake_children(config);
+      PERFORM sqp._wake_children(ARRAY[config]);
     END IF;
   END
   $body$;
@@ -779,6 +789,7 @@ CREATE FUNCTION sqp.complete_refreshes(
   #variable_conflict use_column
   DECLARE
     done bigint[] := '{}';
+    configs int[] := '{}';
     ended record;
     r record;
   BEGIN
@@ -794,8 +805,10 @@ CREATE FUNCTION sqp.complete_refreshes(
       status := r.status;
       next_refresh_at := r.next_refresh_at;
       done := done || r.run_id;
+      configs := configs || r.config_id;
       RETURN NEXT;
     END LOOP;
+    PERFORM sqp._wake_children(configs);
     -- One that cannot be completed costs the others nothing.
     FOR r IN SELECT DISTINCT g.run FROM unnest(runs) AS g (run) WHERE g.run <> ALL (done) OR g.run IS NULL ORDER BY 1 LOOP
       SELECT a.status, a.next_attempt_at, a.error_message INTO ended FROM sqp.refresh_audit_log a WHERE a.id = r.run;
@@ -844,7 +857,7 @@ CREATE FUNCTION sqp._fail(run bigint, message text, details jsonb, at_once boole
            next_attempt_at = _fail.next_attempt_at
      WHERE a.id = run AND a.refresh_started_at = c.run_started_at;
     -- Nobody waits softly for what failed.
-    PERFORM sqp._wake_children(c.id);
+    PERFORM sqp._wake_children(ARRAY[c.id]);
     RETURN NEXT;
   END
   $body$;
