@@ -284,31 +284,38 @@ CREATE FUNCTION sqp.remove_dependency(parent text, dependent text) RETURNS boole
 -- moment would not hear of it, so whoever holds it is waited for; but by asking again, never in line, where two
 -- that wait for each other would be a deadlock. After 50 ms it is left to its own next look.
 CREATE FUNCTION sqp._wake(configs int[]) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
   DECLARE
     soon timestamptz := clock_timestamp() + interval '1 second';
-    -- What is not due is not being put off either.
-    asleep int[] := ARRAY(SELECT k.id FROM sqp.refresh_config k
-                           WHERE k.id = ANY (configs) AND k.next_refresh_at <= soon AND k.run_id IS NULL AND k.attempts = 0);
+    asleep int[] := configs;
     held int[];
+    put_off int[];
+    due bigint;
   BEGIN
     FOR n IN 1 .. 50 LOOP
-      EXIT WHEN asleep = '{}';
-      held := ARRAY(SELECT k.id FROM sqp.refresh_config k WHERE k.id = ANY (asleep)
-                       FOR NO KEY UPDATE SKIP LOCKED);
-      UPDATE sqp.refresh_config c SET claimable_at = c.next_refresh_at
-       WHERE c.id = ANY (held) AND c.run_id IS NULL AND c.attempts = 0 AND c.parked_at IS NULL
-         AND c.claimable_at > c.next_refresh_at;
-      EXIT WHEN cardinality(held) = cardinality(asleep);
-      asleep := ARRAY(SELECT k FROM unnest(asleep) AS k WHERE k <> ALL (held));
+      -- What is not due is not being put off either.
+      WITH child AS MATERIALIZED (
+        SELECT k.id FROM sqp.refresh_config k
+         WHERE k.id = ANY (asleep) AND k.next_refresh_at <= soon AND k.run_id IS NULL AND k.attempts = 0
+      ), taken AS MATERIALIZED (
+        SELECT k.id, k.run_id IS NULL AND k.attempts = 0 AND k.parked_at IS NULL AND k.claimable_at > k.next_refresh_at AS put_off
+          FROM sqp.refresh_config k WHERE k.id = ANY (ARRAY(SELECT c.id FROM child c)) FOR NO KEY UPDATE SKIP LOCKED)
+      SELECT (SELECT count(*) FROM child), array_agg(t.id), array_agg(t.id) FILTER (WHERE t.put_off)
+        INTO due, held, put_off
+        FROM taken t;
+      IF put_off IS NOT NULL THEN
+        UPDATE sqp.refresh_config c SET claimable_at = c.next_refresh_at WHERE c.id = ANY (put_off);
+      END IF;
+      EXIT WHEN due = coalesce(cardinality(held), 0);
+      asleep := ARRAY(SELECT k FROM unnest(asleep) AS k WHERE k <> ALL (coalesce(held, '{}')));
       PERFORM pg_sleep(0.001);
     END LOOP;
   END
   $body$;
 
 CREATE FUNCTION sqp._wake_children(parents int[]) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
   DECLARE
     children int[] := ARRAY(SELECT DISTINCT d.dependent_config_id FROM sqp.refresh_dependencies d
@@ -504,10 +511,8 @@ CREATE FUNCTION sqp.claim_refresh(
   DECLARE
     moment timestamptz;
     bound int;
-    used int[];
     place int;
     top int;
-    bottom int;
   BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
       PERFORM sqp._require_current_snapshots('refreshes cannot be claimed');
@@ -522,20 +527,14 @@ CREATE FUNCTION sqp.claim_refresh(
     PERFORM sqp._ready_audit_log();
     IF most = 1 THEN
       -- The usual case, in few and small statements: the first of those due is ready, and there is a place for it.
-      SELECT s.max_parallel, ARRAY(SELECT c.slot FROM sqp.refresh_config c WHERE c.slot IS NOT NULL),
-             (SELECT max(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled),
-             (SELECT min(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled)
-        INTO bound, used, top, bottom
+      SELECT s.max_parallel, (SELECT max(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled) INTO bound, top
         FROM sqp.settings s;
-      IF bound IS NOT NULL THEN
-        -- As in _free_slots(); a bound that was lowered is that function's affair.
-        FOR g IN 1 .. CASE WHEN bound < ANY (used) THEN 0 ELSE bound END LOOP
-          CONTINUE WHEN g = ANY (used);
-          IF pg_try_advisory_xact_lock(1936814081, g) THEN
-            place := g;
-            EXIT;
-          END IF;
-        END LOOP;
+      IF bound > 0 THEN
+        -- A place by chance: most are free. What _free_slots() says of locks holds here too.
+        place := 1 + floor(random() * bound);
+        IF NOT pg_try_advisory_xact_lock(1936814081, place) THEN
+          place := NULL;
+        END IF;
       END IF;
       IF bound IS NULL OR place IS NOT NULL THEN
         moment := clock_timestamp();
@@ -577,9 +576,11 @@ CREATE FUNCTION sqp.claim_refresh(
             RETURN NEXT;
             RETURN;
           END IF;
-          EXIT WHEN top = bottom OR EXISTS (SELECT FROM sqp.refresh_config c
-                                             WHERE c.is_enabled AND c.priority = top AND c.claimable_at <= moment);
+          EXIT WHEN EXISTS (SELECT FROM sqp.refresh_config c WHERE c.is_enabled AND c.priority = top AND c.claimable_at <= moment);
           SELECT max(c.priority) INTO top FROM sqp.refresh_config c WHERE c.is_enabled AND c.priority < top;
+          IF top IS NULL THEN
+            RETURN;
+          END IF;
         END LOOP;
       END IF;
     END IF;
@@ -722,6 +723,7 @@ CREATE FUNCTION sqp.complete_refresh(
     usual bigint;
     fewest numeric;
     most numeric;
+    children int[];
   BEGIN
     IF least(rows_processed, rows_inserted, rows_updated, rows_deleted) < 0 THEN
       RAISE EXCEPTION 'counts of rows must not be negative' USING ERRCODE = '22023',
@@ -773,8 +775,9 @@ CREATE FUNCTION sqp.complete_refresh(
            memory_used_mb = complete_refresh.memory_used_mb, bigquery_job_id = complete_refresh.bigquery_job_id,
            sync_metadata = coalesce(metadata, '{}'), next_attempt_at = complete_refresh.next_refresh_at
      WHERE a.id = run AND a.refresh_started_at = started;
-    IF EXISTS (SELECT FROM sqp.refresh_dependencies d WHERE d.parent_config_id = config) THEN
-      PERFORM sqp._wake_children(ARRAY[config]);
+    children := ARRAY(SELECT d.dependent_config_id FROM sqp.refresh_dependencies d WHERE d.parent_config_id = config);
+    IF children <> '{}' THEN
+      PERFORM sqp._wake(children);
     END IF;
   END
   $body$;
