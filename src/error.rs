@@ -84,6 +84,20 @@ impl From<Error> for ErrorReport {
 /// SPI itself failed (a broken query raises PostgreSQL's own error instead and never comes here).
 impl From<spi::Error> for Error {
     fn from(error: spi::Error) -> Self {
+        if let spi::Error::SpiError(
+            code @ (spi::SpiErrorCodes::Transaction | spi::SpiErrorCodes::Copy),
+        ) = error
+        {
+            return Self::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "the command cannot run inside a function",
+            )
+            .detail(match code {
+                spi::SpiErrorCodes::Copy => "COPY from or to the client",
+                _ => "transaction control",
+            })
+            .hint("leave it to the background worker, where it may stand on its own");
+        }
         Self::new(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
             "a query of the extension returned something unexpected",

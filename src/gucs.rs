@@ -23,7 +23,7 @@ pub static MAX_RUNNING_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
 /// Are jobs to be run? For `ALTER DATABASE … SET`: a restored copy should not do the original's work.
 pub static RUN_JOBS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
-/// How long the history of runs is kept, in minutes.
+/// How long the history of runs is kept, in minutes. A superuser's to say: it is everybody's history.
 pub static JOB_HISTORY_MINUTES: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 60);
 
 /// Do new tables of sqp.watched_schemas register themselves for refresh? On, because a table that nobody
@@ -82,7 +82,7 @@ pub fn register() {
         &JOB_HISTORY_MINUTES,
         0,
         i32::MAX,
-        GucContext::Userset,
+        GucContext::Suset,
         GucFlags::UNIT_MIN,
     );
     GucRegistry::define_bool_guc(

@@ -23,6 +23,7 @@ fn _install() -> Result<(), ErrorReport> {
             .into());
     }
     if is_restore()? {
+        keep_jobs_off()?;
         // The dump brings the tables, with their rows, policies and grants.
         notice!(
             "gemba: no module is deployed while a dump is being restored; gemba.deploy() deploys them"
@@ -32,6 +33,25 @@ fn _install() -> Result<(), ErrorReport> {
     let wanted = wanted_modules()?;
     letting_go(|| migrate::deploy(&wanted))?;
     spi::write(include_str!("built_in_jobs.sql"), &[])?;
+    Ok(())
+}
+
+/// A worker would begin with the jobs as soon as their rows are there, before the rows that they are about are;
+/// and a restored copy should not do the original's work by itself.
+fn keep_jobs_off() -> Result<()> {
+    if backend::in_binary_upgrade() {
+        return Ok(());
+    }
+    let database = spi::read_one::<String>("SELECT pg_catalog.current_database()::text", &[])?
+        .unwrap_or_default();
+    let database = spi::ident(&database);
+    spi::write(
+        &format!("ALTER DATABASE {database} SET gemba.run_jobs = off"),
+        &[],
+    )?;
+    notice!(
+        "gemba: jobs are off in this restored database; ALTER DATABASE {database} RESET gemba.run_jobs lets them run"
+    );
     Ok(())
 }
 

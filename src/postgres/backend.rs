@@ -33,6 +33,12 @@ pub fn in_extension_script() -> bool {
     unsafe { pg_sys::creating_extension }
 }
 
+/// Is this server a standby?
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state of the server.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// Is this server the target of pg_upgrade?
 pub fn in_binary_upgrade() -> bool {
     // SAFETY: reads a global of this backend.

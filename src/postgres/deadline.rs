@@ -3,7 +3,9 @@
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 // Of timeout.h, which pgrx has no bindings of.
 unsafe extern "C-unwind" {
@@ -38,24 +40,39 @@ pub fn passed() -> bool {
     PASSED.load(Ordering::SeqCst)
 }
 
-/// Runs `work`, whose statements are cancelled when so many milliseconds have passed. `None`: no limit.
+thread_local! {
+    /// When the deadline that holds now is.
+    static AT: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Runs `work`, whose statements are cancelled when so many milliseconds have passed, or those of a deadline
+/// around this one. `None`: no limit of its own.
 pub fn within<T>(milliseconds: Option<i32>, work: impl FnOnce() -> T) -> T {
-    /// Takes the deadline away also when `work` unwinds.
-    struct Disarm(core::ffi::c_int);
-    impl Drop for Disarm {
+    /// Puts back the deadline around this one, also when `work` unwinds.
+    struct Restore(Option<Instant>);
+    impl Drop for Restore {
         fn drop(&mut self) {
-            // SAFETY: the timeout was registered; a cancel that came too late is forgotten.
-            unsafe {
-                disable_timeout(self.0, false);
-                if PASSED.swap(false, Ordering::SeqCst) {
-                    (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
-                }
+            disarm();
+            AT.set(self.0);
+            if let Some(outer) = self.0 {
+                arm(outer);
             }
         }
     }
     let Some(milliseconds) = milliseconds else {
         return work();
     };
+    let own = Instant::now() + Duration::from_millis(milliseconds.max(1).unsigned_abs().into());
+    let outer = AT.get();
+    let at = outer.map_or(own, |outer| outer.min(own));
+    AT.set(Some(at));
+    let _restore = Restore(outer);
+    arm(at);
+    work()
+}
+
+fn arm(at: Instant) {
+    let left = at.saturating_duration_since(Instant::now()).as_millis();
     let mut timeout = TIMEOUT.load(Ordering::SeqCst);
     // SAFETY: registered once for this process, whose timeouts PostgreSQL has initialised by now.
     unsafe {
@@ -64,8 +81,16 @@ pub fn within<T>(milliseconds: Option<i32>, work: impl FnOnce() -> T) -> T {
             TIMEOUT.store(timeout, Ordering::SeqCst);
         }
         PASSED.store(false, Ordering::SeqCst);
-        enable_timeout_after(timeout, milliseconds.max(1));
+        enable_timeout_after(timeout, i32::try_from(left).unwrap_or(i32::MAX).max(1));
     }
-    let _disarm = Disarm(timeout);
-    work()
+}
+
+fn disarm() {
+    // SAFETY: the timeout was registered when it was armed; a cancel that came too late is forgotten.
+    unsafe {
+        disable_timeout(TIMEOUT.load(Ordering::SeqCst), false);
+        if PASSED.swap(false, Ordering::SeqCst) {
+            (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+        }
+    }
 }

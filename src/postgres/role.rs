@@ -75,6 +75,14 @@ unsafe fn owns_relation(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
+/// What `pg_has_role` is asked for to learn whether somebody could take a role by SET ROLE: since 16 a membership
+/// may be without that.
+pub const MAY_SET: &str = if cfg!(feature = "pg15") {
+    "MEMBER"
+} else {
+    "SET"
+};
+
 /// The role whose rights apply now.
 pub fn current() -> pg_sys::Oid {
     // SAFETY: reads the backend's own state.
@@ -144,12 +152,17 @@ pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Names and operators in what `work` runs mean the server's own, whatever the session's search_path says.
 /// For code that runs with the extension's rights in a session that is not ours.
 pub fn with_pinned_search_path<T>(work: impl FnOnce() -> T) -> T {
+    with_search_path("pg_catalog, pg_temp", work)
+}
+
+fn with_search_path<T>(path: &str, work: impl FnOnce() -> T) -> T {
+    let path = std::ffi::CString::new(path).unwrap_or_default();
     // SAFETY: the nest level that is begun is ended here; an error ends it with its transaction.
     unsafe {
         let level = pg_sys::NewGUCNestLevel();
         pg_sys::set_config_option(
             c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
+            path.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
             pg_sys::GucAction::GUC_ACTION_SAVE,
@@ -161,6 +174,16 @@ pub fn with_pinned_search_path<T>(work: impl FnOnce() -> T) -> T {
         pg_sys::AtEOXact_GUC(false, level);
         value
     }
+}
+
+/// Names mean what they mean in a new session of this database and user, whatever this function has set.
+pub fn with_session_search_path<T>(work: impl FnOnce() -> T) -> T {
+    let path = super::spi::read_one::<String>(
+        "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'search_path'",
+        &[],
+    );
+    let path = path.ok().flatten().unwrap_or_default();
+    with_search_path(&path, work)
 }
 
 /// The oid of a role, if there is one of this name.

@@ -20,16 +20,33 @@ pub struct Failure {
 }
 
 /// Runs `work` in a sub-transaction. If it raises an error, everything that it did is undone and the
-/// error's text is returned; a cancel or a shutdown is never swallowed, other than that of a
-/// [`deadline`] of our own.
+/// error's text is returned; a cancel or a shutdown is never swallowed.
 pub fn run<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
+    catching(|| false, work)
+}
+
+/// The same for work that is cancelled when so many milliseconds have passed: that cancel is caught, here and
+/// nowhere further inside, and says what it was.
+pub fn run_within<T>(milliseconds: Option<i32>, work: impl FnOnce() -> T) -> Result<T, Failure> {
+    deadline::within(milliseconds, || {
+        catching(deadline::passed, work).map_err(|failure| failure.of_deadline(deadline::passed()))
+    })
+}
+
+fn catching<T>(cancelled_by_us: impl Fn() -> bool, work: impl FnOnce() -> T) -> Result<T, Failure> {
     // SAFETY: the memory context and resource owner are saved and put back on both paths, as PL/pgSQL's
     // exception blocks do; the sub-transaction is released or rolled back exactly once.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
+        let has_written = pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
+        if has_written {
+            // SPI reads with a new snapshot only where there is a transaction id, and otherwise would not see
+            // what this statement has written already.
+            pg_sys::GetCurrentTransactionId();
+        }
 
         let outcome = PgTryBuilder::new(AssertUnwindSafe(|| {
             let value = work();
@@ -49,7 +66,7 @@ pub fn run<T>(work: impl FnOnce() -> T) -> Result<T, Failure> {
                 pg_sys::RollbackAndReleaseCurrentSubTransaction();
                 pg_sys::MemoryContextSwitchTo(context);
                 pg_sys::CurrentResourceOwner = owner;
-                if is_interrupt(&error) && !deadline::passed() {
+                if is_interrupt(&error) && !cancelled_by_us() {
                     error.rethrow();
                 }
                 Err(Failure::of(&error))
@@ -83,6 +100,19 @@ impl Failure {
             lock_not_available: report.sql_error_code()
                 == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         }
+    }
+}
+
+impl Failure {
+    /// Says so, if it is the cancel of a deadline.
+    pub fn of_deadline(self, passed: bool) -> Self {
+        if passed && self.sqlstate == "57014" {
+            return Self {
+                message: "the job ran longer than its timeout".to_owned(),
+                ..self
+            };
+        }
+        self
     }
 }
 

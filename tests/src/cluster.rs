@@ -75,23 +75,7 @@ impl Cluster {
             .and_then(|part| part.parse().ok())
             .with_context(|| format!("{pg_config:?} says its version is {version:?}"))?;
 
-        // Directly below /tmp, because a socket's path may have 103 characters only, and made by the
-        // server's user, because it has to own it.
-        let made = run_ok(
-            server_command(Path::new("mktemp"))?
-                .args(["-d", "/tmp/gemba-test.XXXXXX"])
-                .current_dir("/"),
-        )?;
-        let dir = PathBuf::from(made.trim());
-        let undertaker = undertaker(&bin, &dir)?;
-        let cluster = Self {
-            bin,
-            dir,
-            major,
-            numbers: AtomicU32::new(0),
-            template: Mutex::new(false),
-            undertaker,
-        };
+        let cluster = Self::folder(bin, major)?;
         run_ok(
             cluster
                 .server_tool("initdb")?
@@ -110,10 +94,103 @@ impl Cluster {
         for (name, value) in SETTINGS.iter().chain(settings) {
             writeln!(lines, "{name} = {value}")?;
         }
-        let conf = cluster.data().join("postgresql.conf");
-        let before = std::fs::read_to_string(&conf)?;
-        std::fs::write(&conf, before + &lines)?;
+        cluster.configure(&lines)?;
         Ok(cluster)
+    }
+
+    /// A folder of its own, with nothing in it yet.
+    fn folder(bin: PathBuf, major: u32) -> Result<Self> {
+        // Directly below /tmp, because a socket's path may have 103 characters only, and made by the
+        // server's user, because it has to own it.
+        let made = run_ok(
+            server_command(Path::new("mktemp"))?
+                .args(["-d", "/tmp/gemba-test.XXXXXX"])
+                .current_dir("/"),
+        )?;
+        let dir = PathBuf::from(made.trim());
+        let undertaker = undertaker(&bin, &dir)?;
+        Ok(Self {
+            bin,
+            dir,
+            major,
+            numbers: AtomicU32::new(0),
+            template: Mutex::new(false),
+            undertaker,
+        })
+    }
+
+    /// Adds lines to postgresql.conf.
+    fn configure(&self, lines: &str) -> Result<()> {
+        let conf = self.data().join("postgresql.conf");
+        let before = std::fs::read_to_string(&conf)?;
+        std::fs::write(&conf, before + lines)?;
+        Ok(())
+    }
+
+    /// A running cluster that preloads the library, with room for many workers.
+    pub fn preloaded(settings: &[(&str, &str)]) -> Result<Self> {
+        let mut all = vec![
+            ("shared_preload_libraries", "'gemba'"),
+            ("max_worker_processes", "150"),
+        ];
+        all.extend(settings);
+        Self::with_settings(&all)
+    }
+
+    /// A running standby of this cluster, which streams from it. It has the same databases and settings.
+    pub fn standby(&self) -> Result<Self> {
+        let standby = Self::folder(self.bin.clone(), self.major)?;
+        run_ok(
+            standby
+                .server_tool("pg_basebackup")?
+                .arg("-h")
+                .arg(&self.dir)
+                .args(["-p", PORT, "-U", "postgres", "-R", "--no-sync"])
+                .args(["-c", "fast", "-X", "stream", "-D"])
+                .arg(standby.data()),
+        )?;
+        standby.configure(&format!(
+            "unix_socket_directories = '{}'\n",
+            standby.dir.display()
+        ))?;
+        standby.start()?;
+        Ok(standby)
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) -> Result<()> {
+        run_ok(
+            self.server_tool("pg_ctl")?
+                .arg("-D")
+                .arg(self.data())
+                .args(["-w", "-t", "60", "promote"]),
+        )?;
+        Ok(())
+    }
+
+    /// The postmaster's process.
+    pub fn postmaster(&self) -> Result<i32> {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let pid = file.lines().next().unwrap_or_default().trim().to_owned();
+        pid.parse()
+            .with_context(|| format!("postmaster.pid begins with {pid:?}"))
+    }
+
+    /// [`Self::start`] after the postmaster was killed: its children take a moment to notice, and the
+    /// server refuses to start before they are gone.
+    pub fn start_after_kill(&self) -> Result<()> {
+        let mut last = None;
+        let started = crate::ask::comes_true(|| match self.start() {
+            Ok(()) => true,
+            Err(error) => {
+                last = Some(error);
+                false
+            }
+        });
+        match last {
+            Some(error) if !started => Err(error),
+            _ => Ok(()),
+        }
     }
 
     pub fn start(&self) -> Result<()> {

@@ -167,7 +167,35 @@ pub fn assert_works(client: &mut Client) -> Result<()> {
         "a user without a subscription sees {seen} readings"
     );
     plant_works(client)?;
-    refreshes_work(client)
+    refreshes_work(client)?;
+    jobs_work(client)
+}
+
+/// A job that was scheduled before runs, as its role; one that is switched off does not.
+fn jobs_work(client: &mut Client) -> Result<()> {
+    answers(
+        client,
+        &[
+            (
+                "SELECT name, schedule, time_zone, run_as, timeout, retries, enabled, run_id FROM gemba.jobs WHERE name LIKE 'shop%' ORDER BY name",
+                "(\"shop: \"\"totals\"\"\",\"*/5 8-18 * * MON-FRI\",Europe/Berlin,service_role,00:01:00,2,t,) \
+                 (\"shop: broken\",\"1 month\",UTC,service_role,01:00:00,0,f,)",
+            ),
+            (
+                "SELECT DISTINCT status, runner, rows FROM gemba.job_runs WHERE job = 'shop: \"totals\"'",
+                "(succeeded,session,1)",
+            ),
+            (
+                "SELECT gemba.run_job_now('shop: \"totals\"') IS NOT NULL",
+                "(t)",
+            ),
+            (
+                "SELECT status, rows FROM gemba.run_due_jobs() WHERE job LIKE 'shop%'",
+                "(succeeded,1)",
+            ),
+        ],
+    )
+    .context("jobs")
 }
 
 /// A call, what it is expected to answer, and what it answers.

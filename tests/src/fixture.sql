@@ -152,6 +152,13 @@ SELECT gemba.maintain_partitions();
 
 CREATE MATERIALIZED VIEW shop.totals AS SELECT customer, sum(amount) AS total FROM shop.orders GROUP BY customer;
 
+-- Jobs --------------------------------------------------------------------------------------------
+SELECT gemba.schedule('shop: "totals"', '*/5 8-18 * * MON-FRI', $$SELECT 'it''s', 1$$, time_zone => 'Europe/Berlin',
+                      run_as => 'service_role', timeout => '1 minute', retries => 2);
+SELECT gemba.schedule('shop: broken', '1 month', 'SELECT 1 / 0', run_as => 'service_role', enabled => false);
+SELECT gemba.run_job_now('shop: "totals"');
+SELECT gemba.run_due_jobs();
+
 -- What no refresh has seen yet --------------------------------------------------------------------
 INSERT INTO shop.orders (placed_at, customer, amount) VALUES (now() - interval '3 hours', 1, 1000);
 UPDATE shop.orders SET amount = amount + 1 WHERE customer = 2 AND placed_at > now() - interval '1 day';

@@ -36,6 +36,7 @@
 //! **Roles** belong to the cluster, not to the database: a test that makes one gives it a name of its
 //! own (see [`Database::role`]).
 
+mod ask;
 pub mod browser;
 mod client;
 mod cluster;
@@ -46,13 +47,14 @@ mod privileges;
 mod process;
 mod snapshot;
 
+pub use ask::{comes_true, table, value, wait_for, wait_until};
 pub use client::{Notices, as_user, expect_sqlstate};
 pub use cluster::Cluster;
 pub use database::Database;
 pub use expected::{assert_expected, line_changes};
 pub use fixture::{ONE_SENSOR, assert_works, fill, fixture_role};
 pub use privileges::privileges;
-pub use process::{Finished, run, run_ok};
+pub use process::{Finished, run, run_ok, signal};
 pub use snapshot::{Snapshot, snapshot};
 
 use std::sync::OnceLock;

@@ -38,6 +38,16 @@ pub fn run_ok(command: &mut Command) -> Result<String> {
     Ok(finished.stdout)
 }
 
+/// Sends a signal such as `"-9"` to a process of a server.
+pub fn signal(signal: &str, pid: i32) -> Result<()> {
+    run_ok(
+        server_command(Path::new("kill"))?
+            .args([signal, &pid.to_string()])
+            .current_dir("/"),
+    )?;
+    Ok(())
+}
+
 /// The words to put before a server program. PostgreSQL refuses to run as root, so root runs it as
 /// `postgres`.
 pub(crate) fn as_server_user() -> Result<&'static [&'static str]> {

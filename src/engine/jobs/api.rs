@@ -4,13 +4,16 @@ use super::{catalog, session, timetable, worker};
 use crate::error::{Error, Result};
 use crate::gucs;
 use crate::postgres::time::{self, ServerZone};
-use crate::postgres::{role, spi};
+use crate::postgres::{backend, role, spi};
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 /// More would be a mistake.
 const MOST_RETRIES: i32 = 100;
+
+/// Hours of an interval, beside its days.
+const LONGEST_MICROS: i64 = 24 * 3_600_000_000;
 
 #[expect(
     clippy::too_many_arguments,
@@ -19,16 +22,45 @@ const MOST_RETRIES: i32 = 100;
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn schedule(
-    name: &str,
-    schedule: &str,
-    command: &str,
-    time_zone: default!(&str, "'UTC'"),
+    name: Option<&str>,
+    schedule: Option<&str>,
+    command: Option<&str>,
+    time_zone: default!(Option<&str>, "'UTC'"),
     run_as: default!(Option<&str>, "NULL"),
-    timeout: default!(Interval, "'1 hour'"),
-    retries: default!(i32, "0"),
-    retry_after: default!(Interval, "'1 minute'"),
-    enabled: default!(bool, "true"),
+    timeout: default!(Option<Interval>, "'1 hour'"),
+    retries: default!(Option<i32>, "0"),
+    retry_after: default!(Option<Interval>, "'1 minute'"),
+    enabled: default!(Option<bool>, "true"),
 ) -> Result<i64, ErrorReport> {
+    let (
+        Some(name),
+        Some(schedule),
+        Some(command),
+        Some(time_zone),
+        Some(timeout),
+        Some(retries),
+        Some(retry_after),
+        Some(enabled),
+    ) = (
+        name,
+        schedule,
+        command,
+        time_zone,
+        timeout,
+        retries,
+        retry_after,
+        enabled,
+    )
+    else {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "only run_as may be NULL",
+        )
+        .detail(format!("job {name:?}, schedule {schedule:?}"))
+        .hint("leave an argument out to have its default")
+        .into());
+    };
+    require_primary()?;
     if name.trim().is_empty() || command.trim().is_empty() {
         return Err(Error::invalid("a job needs a name and a command")
             .detail(format!("name {name:?}, command {command:?}"))
@@ -48,6 +80,13 @@ fn schedule(
             return Err(Error::invalid(format!("{what} must not be negative"))
                 .detail(format!("{what} {}", time::interval_text(interval)))
                 .hint("give an interval such as '10 minutes'; a timeout of 0 is none")
+                .into());
+        }
+        // What the server's timers can hold.
+        if interval.months() > 0 || interval.days() > 24 || interval.micros() > LONGEST_MICROS {
+            return Err(Error::invalid(format!("{what} is too long"))
+                .detail(format!("{what} {}", time::interval_text(interval)))
+                .hint("give an interval of up to 24 days; a timeout of 0 is none")
                 .into());
         }
     }
@@ -80,6 +119,7 @@ fn schedule(
                 now.into(),
                 next.into(),
                 caller.into(),
+                role::MAY_SET.into(),
             ],
             |row| Ok(row.get::<i64>(1)?.unwrap_or_default()),
         )?
@@ -88,6 +128,18 @@ fn schedule(
         Ok(id)
     })?;
     id.ok_or_else(|| not_yours(name, caller).into())
+}
+
+fn require_primary() -> Result<()> {
+    if !backend::in_recovery() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+        "jobs cannot be changed or run on a standby",
+    )
+    .detail("the server is in recovery")
+    .hint("call it on the primary"))
 }
 
 /// As whom the job is to run: a superuser has to say so.
@@ -131,14 +183,15 @@ fn not_yours(name: &str, caller: pg_sys::Oid) -> Error {
 /// # Errors
 /// `42704` when there is none, `42501` when it is somebody else's.
 fn own_job(name: &str) -> Result<Option<i64>> {
+    require_primary()?;
     let caller = role::current();
     let found = role::as_extension(|| {
         spi::read_row(
             "SELECT j.id, EXISTS (SELECT FROM pg_catalog.pg_roles r
-                                   WHERE r.rolname = j.owner AND pg_catalog.pg_has_role($2, r.oid, 'MEMBER'))
+                                   WHERE r.rolname = j.owner AND pg_catalog.pg_has_role($2, r.oid, $3))
                        OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = $2)
                FROM gemba.jobs j WHERE j.name = $1",
-            &[name.into(), caller.into()],
+            &[name.into(), caller.into(), role::MAY_SET.into()],
             |row| Ok((row.get::<i64>(1)?.unwrap_or_default(), row.get::<bool>(2)?)),
         )
     })?;
@@ -177,9 +230,32 @@ fn enable_job(name: &str, enabled: default!(bool, "true")) -> Result<bool, Error
     let id = existing_job(name)?;
     let now = catalog::now()?;
     let changed = role::as_extension(|| {
+        let timetable = spi::read_row(
+            "SELECT schedule, time_zone, anchor, next_run_at FROM gemba.jobs WHERE id = $1",
+            &[id.into()],
+            |row| {
+                let anchor = row.get::<TimestampWithTimeZone>(3)?.unwrap_or(now);
+                let next = row.get::<TimestampWithTimeZone>(4)?.unwrap_or(now);
+                let (schedule, zone) = (row.get::<String>(1)?, row.get::<String>(2)?);
+                Ok((
+                    schedule.unwrap_or_default(),
+                    zone.unwrap_or_default(),
+                    anchor,
+                    next,
+                ))
+            },
+        )?;
+        // What was missed meanwhile was meant to be: it goes on at its next time.
+        let next = timetable.map(|(schedule, zone, anchor, next)| {
+            if time::micros(next) > time::micros(now) {
+                return next;
+            }
+            catalog::next_run(&schedule, &zone, anchor, now)
+        });
         let changed = spi::write(
-            "UPDATE gemba.jobs SET enabled = $2, updated_at = $3 WHERE id = $1 AND enabled <> $2",
-            &[id.into(), enabled.into(), now.into()],
+            "UPDATE gemba.jobs SET enabled = $2, updated_at = $3, next_run_at = coalesce($4, next_run_at)
+              WHERE id = $1 AND enabled <> $2",
+            &[id.into(), enabled.into(), now.into(), next.into()],
         )?;
         worker::poke()?;
         Ok(changed)
@@ -192,14 +268,17 @@ fn enable_job(name: &str, enabled: default!(bool, "true")) -> Result<bool, Error
 fn run_job_now(name: &str) -> Result<TimestampWithTimeZone, ErrorReport> {
     let id = existing_job(name)?;
     let now = catalog::now()?;
-    let working = role::as_extension(|| {
-        spi::write(
-            "UPDATE gemba.jobs SET again_at = $2, attempt = 0 WHERE id = $1",
+    let (enabled, working) = role::as_extension(|| {
+        let enabled = spi::write_returning(
+            "UPDATE gemba.jobs SET again_at = $2, attempt = 0 WHERE id = $1 RETURNING enabled",
             &[id.into(), now.into()],
+            |row| Ok(row.get::<bool>(1)?.unwrap_or(false)),
         )?;
-        worker::poke()
+        Ok((enabled == [true], worker::poke()?))
     })?;
-    if !working {
+    if !enabled {
+        notice!("gemba: the job is switched off; it runs once gemba.enable_job() lets it");
+    } else if !working {
         notice!("gemba: no worker looks after this database; gemba.run_due_jobs() runs the job");
     }
     Ok(now)
@@ -223,6 +302,12 @@ fn run_due_jobs(
     >,
     ErrorReport,
 > {
+    let most = usize::try_from(most).map_err(|_| {
+        Error::invalid("most must not be negative")
+            .detail(format!("most {most}"))
+            .hint("give the number of jobs to run at most")
+    })?;
+    require_primary()?;
     let outcomes = session::run_due(most)?;
     Ok(TableIterator::new(outcomes.into_iter().map(|outcome| {
         let (status, rows, failure) = match outcome.result {
@@ -244,6 +329,7 @@ fn run_due_jobs(
 #[search_path(pg_catalog, pg_temp)]
 fn expire_job_runs() -> Result<i64, ErrorReport> {
     role::require_membership("service_role")?;
+    require_primary()?;
     let minutes = gucs::JOB_HISTORY_MINUTES.get();
     let removed = role::as_extension(|| {
         spi::write(

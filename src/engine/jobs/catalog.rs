@@ -1,4 +1,8 @@
 //! Beginning and ending runs. All of it with the rights of the extension and a pinned search_path.
+//!
+//! A run's row in `gemba.job_runs` is the truth; what `gemba.jobs` says of it (`run_id`, `again_at`, `attempt`)
+//! follows from it and is put right by [`settle`], by whoever comes first: the run's own process, or the
+//! scheduler after a crash.
 
 use super::timetable;
 use crate::error::{Error, Result};
@@ -16,12 +20,16 @@ const MOST_INTERRUPTIONS: i32 = 3;
 /// Retries wait at most this long.
 const LONGEST_RETRY_MICROS: i64 = 3_600_000_000;
 
+/// More of an error's text is kept by nobody.
+const LONGEST_TEXT: usize = 8_000;
+
 /// A run that has begun.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub id: i64,
     pub job: String,
     pub command: String,
+    pub owner: String,
     pub run_as: String,
     pub timeout_ms: Option<i32>,
 }
@@ -71,11 +79,12 @@ pub fn begin_due(most: i32, before: TimestampWithTimeZone, runner: Runner) -> Re
                 j.next_run_at, least(j.next_run_at, j.again_at), j.attempt, j.next_run_at <= $2, j.timeout
            FROM gemba.jobs j
           WHERE j.enabled AND j.run_id IS NULL AND least(j.next_run_at, j.again_at) <= $2
-            AND ($3::oid IS NULL OR EXISTS (
-                  SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = j.run_as AND pg_catalog.pg_has_role($3, r.oid, 'MEMBER')))
+            -- One whose role is gone is nobody's, and fails for whoever comes first.
+            AND ($3::oid IS NULL OR NOT EXISTS (
+                  SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = j.run_as AND NOT pg_catalog.pg_has_role($3, r.oid, $4)))
           ORDER BY least(j.next_run_at, j.again_at), j.id
           LIMIT $1 FOR UPDATE OF j SKIP LOCKED",
-        &[most.into(), before.into(), caller.into()],
+        &[most.into(), before.into(), caller.into(), role::MAY_SET.into()],
         |row| {
             Ok(Due {
                 id: row.get::<i64>(1)?.unwrap_or_default(),
@@ -106,7 +115,11 @@ fn begin(due: Due, now: TimestampWithTimeZone, runner: Runner) -> Result<Run> {
     } else {
         due.next_run_at
     };
-    let attempt = if due.on_time { 1 } else { due.attempt + 1 };
+    let attempt = if due.on_time {
+        1
+    } else {
+        due.attempt.saturating_add(1)
+    };
     let id = spi::write_returning(
         "INSERT INTO gemba.job_runs (job_id, job, owner, run_as, attempt, scheduled_for, started_at, status, runner)
          VALUES ($1, $2, $3::name, $4::name, $5, $6, pg_catalog.clock_timestamp(), 'running', $7) RETURNING id",
@@ -131,6 +144,7 @@ fn begin(due: Due, now: TimestampWithTimeZone, runner: Runner) -> Result<Run> {
         id,
         job: due.name,
         command: due.command,
+        owner: due.owner,
         run_as: due.run_as,
         timeout_ms: due.timeout.and_then(milliseconds),
     })
@@ -138,7 +152,7 @@ fn begin(due: Due, now: TimestampWithTimeZone, runner: Runner) -> Result<Run> {
 
 /// The next time of a stored schedule. One that can no longer be read (it was checked when it was stored;
 /// the server may know fewer time zones now) is not due any more, and says so.
-fn next_run(
+pub fn next_run(
     schedule: &str,
     zone: &str,
     anchor: TimestampWithTimeZone,
@@ -154,35 +168,55 @@ fn next_run(
     })
 }
 
+/// About how long an interval is.
+fn micros(interval: &Interval) -> i64 {
+    const DAY: i64 = 86_400_000_000;
+    (i64::from(interval.months()).saturating_mul(30 * DAY))
+        .saturating_add(i64::from(interval.days()).saturating_mul(DAY))
+        .saturating_add(interval.micros())
+}
+
 /// A timeout as the server's timers take it; none when it is nothing or longer than they can hold.
-fn milliseconds(timeout: Interval) -> Option<i32> {
-    let micros = i64::from(timeout.months()) * 30 * 86_400_000_000
-        + i64::from(timeout.days()) * 86_400_000_000
-        + timeout.micros();
-    i32::try_from(micros / 1_000).ok().filter(|ms| *ms > 0)
+pub fn milliseconds(timeout: Interval) -> Option<i32> {
+    i32::try_from(micros(&timeout) / 1_000)
+        .ok()
+        .filter(|ms| *ms > 0)
 }
 
 /// The role of a run, if the job's owner may still act as it.
 pub fn role_of(run: &Run) -> Result<pg_sys::Oid> {
-    let owner = spi::read_one::<String>(
-        "SELECT owner::text FROM gemba.job_runs WHERE id = $1",
-        &[run.id.into()],
-    )?
-    .unwrap_or_default();
-    let refused = |why: String| {
+    let refused = |why: String, hint: String| {
         Error::denied("the job may not run as this role")
             .detail(why)
-            .hint("schedule it again, as somebody who is a member of the role")
+            .hint(hint)
     };
+    let again = "schedule it again, as somebody who could take the role by SET ROLE".to_owned();
     let run_as = role::find(&run.run_as)?
-        .ok_or_else(|| refused(format!("role {} does not exist", run.run_as)))?;
-    let owner_oid =
-        role::find(&owner)?.ok_or_else(|| refused(format!("its owner {owner} does not exist")))?;
-    if !may_act_as(owner_oid, run_as)? {
-        return Err(refused(format!(
-            "its owner {owner} is not a member of {}",
-            run.run_as
-        )));
+        .ok_or_else(|| refused(format!("role {} does not exist", run.run_as), again.clone()))?;
+    let owner = role::find(&run.owner)?.ok_or_else(|| {
+        refused(
+            format!("its owner {} does not exist", run.owner),
+            again.clone(),
+        )
+    })?;
+    if !may_act_as(owner, run_as)? {
+        return Err(refused(
+            format!(
+                "its owner {} could not take the role {}",
+                run.owner, run.run_as
+            ),
+            again,
+        ));
+    }
+    let may_connect = spi::read_one::<bool>(
+        "SELECT pg_catalog.has_database_privilege($1::oid, pg_catalog.current_database()::text, 'CONNECT')",
+        &[run_as.into()],
+    )?;
+    if may_connect != Some(true) {
+        return Err(refused(
+            format!("role {} may not connect to this database", run.run_as),
+            format!("GRANT CONNECT ON DATABASE … TO {}", spi::ident(&run.run_as)),
+        ));
     }
     Ok(run_as)
 }
@@ -190,14 +224,15 @@ pub fn role_of(run: &Run) -> Result<pg_sys::Oid> {
 /// May jobs of `owner` run as this role? As a superuser only those of a superuser.
 pub fn may_act_as(owner: pg_sys::Oid, run_as: pg_sys::Oid) -> Result<bool> {
     Ok(spi::read_one::<bool>(
-        "SELECT o.rolsuper OR (NOT r.rolsuper AND pg_catalog.pg_has_role(o.oid, r.oid, 'MEMBER'))
+        "SELECT o.rolsuper OR (NOT r.rolsuper AND pg_catalog.pg_has_role(o.oid, r.oid, $3))
            FROM pg_catalog.pg_roles o, pg_catalog.pg_roles r WHERE o.oid = $1 AND r.oid = $2",
-        &[owner.into(), run_as.into()],
+        &[owner.into(), run_as.into(), role::MAY_SET.into()],
     )?
     .unwrap_or(false))
 }
 
-/// The run of this process: notes which one it is. None when the run was given up meanwhile.
+/// The run of this process: notes which one it is. None when the run was given up meanwhile, or the job was
+/// changed so that this process has the wrong role for it.
 pub fn take_over(run: i64) -> Result<Option<Run>> {
     let taken = spi::write_returning(
         "UPDATE gemba.job_runs r
@@ -205,37 +240,44 @@ pub fn take_over(run: i64) -> Result<Option<Run>> {
                 process_started_at = (SELECT a.backend_start FROM pg_catalog.pg_stat_activity a
                                        WHERE a.pid = pg_catalog.pg_backend_pid())
            FROM gemba.jobs j
-          WHERE r.id = $1 AND r.status = 'running' AND r.pid IS NULL AND j.id = r.job_id
-      RETURNING r.id, r.job, j.command, r.run_as::text, j.timeout",
+          WHERE r.id = $1 AND r.status = 'running' AND r.pid IS NULL
+            AND j.id = r.job_id AND j.run_id = r.id AND j.run_as = r.run_as AND j.owner = r.owner
+      RETURNING r.id, r.job, j.command, r.owner::text, r.run_as::text, j.timeout",
         &[run.into()],
         |row| {
             Ok(Run {
                 id: row.get::<i64>(1)?.unwrap_or_default(),
                 job: row.get::<String>(2)?.unwrap_or_default(),
                 command: row.get::<String>(3)?.unwrap_or_default(),
-                run_as: row.get::<String>(4)?.unwrap_or_default(),
-                timeout_ms: row.get::<Interval>(5)?.and_then(milliseconds),
+                owner: row.get::<String>(4)?.unwrap_or_default(),
+                run_as: row.get::<String>(5)?.unwrap_or_default(),
+                timeout_ms: row.get::<Interval>(6)?.and_then(milliseconds),
             })
         },
     )?;
     Ok(taken.into_iter().next())
 }
 
-/// Ends a run well. In the transaction that did the work, so that both or neither are committed.
+/// Ends a run well. In the transaction that did the work, so that both or neither are committed; it touches the
+/// run's own row only, which nobody else has a reason to hold.
+///
+/// # Errors
+/// When the run was given up meanwhile: then its work must not count, because somebody else does it.
 pub fn succeed(run: i64, rows: i64) -> Result<()> {
-    spi::write(
+    let ended = spi::write(
         "UPDATE gemba.job_runs SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp(), rows = $2
           WHERE id = $1 AND status = 'running'",
         &[run.into(), rows.into()],
     )?;
-    spi::write(
-        "UPDATE gemba.jobs SET run_id = NULL, attempt = 0, interruptions = 0 WHERE run_id = $1",
-        &[run.into()],
-    )?;
-    Ok(())
+    if ended == 1 {
+        return Ok(());
+    }
+    Err(Error::state("the run was given up while it went on")
+        .detail(format!("run {run}"))
+        .hint("see gemba.job_runs"))
 }
 
-/// Ends a run badly: it is tried again while it has retries left, each time after a longer wait.
+/// Ends a run badly.
 pub fn fail(run: i64, failure: &Failure) -> Result<()> {
     spi::write(
         "UPDATE gemba.job_runs
@@ -244,43 +286,77 @@ pub fn fail(run: i64, failure: &Failure) -> Result<()> {
         &[
             run.into(),
             failure.sqlstate.as_str().into(),
-            failure.message.as_str().into(),
-            failure.detail.as_deref().into(),
+            shortened(&failure.message).into(),
+            failure.detail.as_deref().map(shortened).into(),
         ],
     )?;
-    let attempts = spi::read_row(
-        "SELECT r.attempt, j.retries, j.retry_after
-           FROM gemba.job_runs r JOIN gemba.jobs j ON j.run_id = r.id WHERE r.id = $1",
-        &[run.into()],
+    Ok(())
+}
+
+/// At most so much of a text.
+pub fn shortened(text: &str) -> &str {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+struct Ended {
+    job: i64,
+    status: String,
+    attempt: i32,
+    retries: i32,
+    retry_after: i64,
+    interruptions: i32,
+}
+
+/// Lets jobs whose run has ended go on: a failed one is tried again while it has retries left, each time after a
+/// longer wait; an interrupted one at once. Jobs that somebody holds are left to the next call.
+pub fn settle() -> Result<()> {
+    let ended = spi::write_returning(
+        "SELECT j.id, coalesce(r.status, 'interrupted'), coalesce(r.attempt, 1), j.retries, j.retry_after, j.interruptions
+           FROM gemba.jobs j
+           LEFT JOIN gemba.job_runs r ON r.id = j.run_id
+          WHERE j.run_id IS NOT NULL AND r.status IS DISTINCT FROM 'running'
+          ORDER BY j.id FOR UPDATE OF j SKIP LOCKED",
+        &[],
         |row| {
-            Ok((
-                row.get::<i32>(1)?.unwrap_or(1),
-                row.get::<i32>(2)?.unwrap_or(0),
-                row.get::<Interval>(3)?,
-            ))
+            Ok(Ended {
+                job: row.get::<i64>(1)?.unwrap_or_default(),
+                status: row.get::<String>(2)?.unwrap_or_default(),
+                attempt: row.get::<i32>(3)?.unwrap_or(1),
+                retries: row.get::<i32>(4)?.unwrap_or(0),
+                retry_after: row.get::<Interval>(5)?.map_or(0, |interval| micros(&interval)),
+                interruptions: row.get::<i32>(6)?.unwrap_or(0),
+            })
         },
     )?;
-    let Some((attempt, retries, retry_after)) = attempts else {
-        return Ok(());
-    };
-    let again = (attempt <= retries).then(|| {
-        let base = retry_after.map_or(0, |wait| {
-            i64::from(wait.days()) * 86_400_000_000 + wait.micros()
-        });
-        backoff::delay(
-            attempt.unsigned_abs(),
-            base,
-            LONGEST_RETRY_MICROS.max(base),
-            random(),
-        )
-    });
-    spi::write(
-        "UPDATE gemba.jobs
-            SET run_id = NULL, interruptions = 0, attempt = CASE WHEN $2 IS NULL THEN 0 ELSE $3 END,
-                again_at = coalesce(again_at, pg_catalog.clock_timestamp() + $2 * interval '1 microsecond')
-          WHERE run_id = $1",
-        &[run.into(), again.into(), attempt.into()],
-    )?;
+    for run in ended {
+        // Attempts so far, interruptions in a row, and when it is tried again.
+        let (attempt, interruptions, again) = match run.status.as_str() {
+            "failed" if run.attempt <= run.retries => {
+                let base = run.retry_after;
+                let wait = backoff::delay(
+                    run.attempt.unsigned_abs(),
+                    base,
+                    LONGEST_RETRY_MICROS.max(base),
+                    random(),
+                );
+                (run.attempt, 0, Some(wait))
+            }
+            "interrupted" if run.interruptions + 1 < MOST_INTERRUPTIONS => {
+                (run.attempt - 1, run.interruptions + 1, Some(0))
+            }
+            _ => (0, 0, None),
+        };
+        spi::write(
+            "UPDATE gemba.jobs
+                SET run_id = NULL, attempt = $2, interruptions = $3,
+                    again_at = coalesce(again_at, pg_catalog.clock_timestamp() + $4 * interval '1 microsecond')
+              WHERE id = $1",
+            &[run.job.into(), attempt.into(), interruptions.into(), again.into()],
+        )?;
+    }
     Ok(())
 }
 
@@ -309,11 +385,37 @@ pub fn give_back(run: i64) -> Result<()> {
 /// Ends runs that say they are running but have no process any more, other than those of `ours`, whose
 /// process may still be starting. Returns the names of their jobs.
 pub fn end_orphans(ours: &[i64]) -> Result<Vec<String>> {
+    // Otherwise the processes would be those of when this transaction first looked.
+    spi::read_one::<bool>("SELECT pg_catalog.pg_stat_clear_snapshot() IS NULL", &[])?;
     spi::write_returning(
         include_str!("end_orphans.sql"),
-        &[ours.to_vec().into(), MOST_INTERRUPTIONS.into()],
+        &[ours.to_vec().into()],
         |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
     )
+}
+
+/// Is there anything that a look would change? Asked first, so that an idle scheduler uses up nothing.
+pub fn anything_to_do(ours: &[i64], now: TimestampWithTimeZone) -> Result<bool> {
+    Ok(spi::read_one::<bool>(
+        "SELECT EXISTS (SELECT FROM gemba.jobs j
+                         WHERE j.enabled AND j.run_id IS NULL AND least(j.next_run_at, j.again_at) <= $2)
+             OR EXISTS (SELECT FROM gemba.job_runs r
+                         WHERE r.status = 'running' AND r.runner = 'worker' AND r.id <> ALL ($1))
+             OR EXISTS (SELECT FROM gemba.jobs j
+                         WHERE j.run_id IS NOT NULL
+                           AND NOT EXISTS (SELECT FROM gemba.job_runs r WHERE r.id = j.run_id AND r.status = 'running'))",
+        &[ours.to_vec().into(), now.into()],
+    )?
+    .unwrap_or(false))
+}
+
+/// Runs of workers that go on.
+pub fn running() -> Result<i32> {
+    Ok(spi::read_one::<i32>(
+        "SELECT pg_catalog.count(*)::int FROM gemba.job_runs WHERE status = 'running' AND runner = 'worker'",
+        &[],
+    )?
+    .unwrap_or(0))
 }
 
 /// When the next job is due, if any is.
@@ -327,9 +429,12 @@ pub fn next_due() -> Result<Option<TimestampWithTimeZone>> {
 /// Brings forward what lies further ahead than its timetable says, because the clock was set back.
 pub fn follow_clock() -> Result<()> {
     let now = now()?;
-    // An interval has no runs before its anchor.
+    // A retry waits an hour at most, or its own time if that is longer.
     spi::write(
-        "UPDATE gemba.jobs SET anchor = $1 WHERE anchor > $1",
+        "UPDATE gemba.jobs SET again_at = $1
+          WHERE id IN (SELECT id FROM gemba.jobs
+                        WHERE again_at > $1 + greatest(interval '1 hour', retry_after) + interval '1 minute'
+                          FOR UPDATE SKIP LOCKED)",
         &[now.into()],
     )?;
     let jobs = spi::read_all(
@@ -346,11 +451,18 @@ pub fn follow_clock() -> Result<()> {
         },
     )?;
     for (id, schedule, zone, anchor, next_run_at) in jobs {
+        // An interval has no runs before its anchor.
+        let anchor = if time::micros(anchor) > time::micros(now) {
+            now
+        } else {
+            anchor
+        };
         let next = next_run(&schedule, &zone, anchor, now);
         if time::micros(next) < time::micros(next_run_at) {
             spi::write(
-                "UPDATE gemba.jobs SET next_run_at = $2 WHERE id = $1 AND next_run_at = $3",
-                &[id.into(), next.into(), next_run_at.into()],
+                "UPDATE gemba.jobs SET next_run_at = $2, anchor = $3
+                  WHERE id IN (SELECT id FROM gemba.jobs WHERE id = $1 FOR UPDATE SKIP LOCKED)",
+                &[id.into(), next.into(), anchor.into()],
             )?;
         }
     }

@@ -9,6 +9,6 @@ ON CONFLICT (name) DO UPDATE SET
   anchor = CASE WHEN (j.schedule, j.time_zone) = (excluded.schedule, excluded.time_zone) THEN j.anchor ELSE excluded.anchor END,
   next_run_at = CASE WHEN (j.schedule, j.time_zone) = (excluded.schedule, excluded.time_zone) THEN j.next_run_at
                      ELSE excluded.next_run_at END
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = j.owner AND pg_catalog.pg_has_role($13, r.oid, 'MEMBER'))
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = j.owner AND pg_catalog.pg_has_role($13, r.oid, $14))
    OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = $13)
 RETURNING j.id

@@ -35,6 +35,18 @@ pub fn execute(text: &core::ffi::CStr) -> Result<u64> {
                 .detail("the command is one transaction")
                 .hint("CALL a procedure, which may commit"));
             }
+            if is_a((*statement).stmt, pg_sys::NodeTag::T_CopyStmt)
+                && (*(*statement).stmt.cast::<pg_sys::CopyStmt>())
+                    .filename
+                    .is_null()
+            {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "a job has no client to copy from or to",
+                )
+                .detail("COPY … FROM STDIN or TO STDOUT")
+                .hint("COPY a file of the server, or INSERT … SELECT"));
+            }
         }
         let alone = statements.len() == 1;
         let mut rows = 0;

@@ -32,7 +32,8 @@ pub fn list() -> Vec<Database> {
                 break;
             }
             let row: *const pg_sys::FormData_pg_database = pg_sys::GETSTRUCT(tuple).cast();
-            if (*row).datallowconn && !(*row).datistemplate {
+            // A limit of -2 marks what is left of a DROP DATABASE that was interrupted.
+            if (*row).datallowconn && !(*row).datistemplate && (*row).datconnlimit != -2 {
                 databases.push(Database {
                     oid: (*row).oid,
                     name: core::ffi::CStr::from_ptr((*row).datname.data.as_ptr())

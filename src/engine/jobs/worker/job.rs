@@ -4,7 +4,6 @@
 
 use super::{command, process};
 use crate::engine::jobs::catalog::{self, Run};
-use crate::engine::jobs::session::timed_out;
 use crate::error::{OrRaise, Result};
 use crate::postgres::subtransaction::Failure;
 use crate::postgres::{deadline, role};
@@ -35,9 +34,15 @@ pub extern "C-unwind" fn gemba_job_main(argument: pg_sys::Datum) {
     let text = std::ffi::CString::new(run.command.as_str()).unwrap_or_default();
     process::show(Some(&text));
     if let Err(failure) = perform(&run, &text) {
-        log!("gemba: job {:?} failed: {}", run.job, failure.message);
+        log!(
+            "gemba: job {:?} failed: {}",
+            run.job,
+            catalog::shortened(&failure.message)
+        );
         process::transaction(|| in_catalog(|| catalog::fail(run.id, &failure)));
     }
+    // The run has ended, whatever becomes of this process; if this is not done, the scheduler does it.
+    process::transaction(|| in_catalog(catalog::settle));
 }
 
 /// The catalog belongs to the extension, and what the session calls `=` or `now()` is the job's affair.
@@ -54,23 +59,16 @@ fn perform(run: &Run, text: &core::ffi::CStr) -> Result<(), Failure> {
         let outcome = deadline::within(run.timeout_ms, || {
             PgTryBuilder::new(AssertUnwindSafe(|| {
                 let rows = command::execute(text).or_raise();
-                Ok(rows)
-            }))
-            .catch_others(|error| Err(timed_out(Failure::of(&error), deadline::passed())))
-            .execute()
-        });
-        // Past the deadline, which is for the work: the end of it is not to be cancelled.
-        let outcome = outcome.and_then(|rows| {
-            PgTryBuilder::new(AssertUnwindSafe(|| {
+                process::allow_writing();
                 pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
                 in_catalog(|| catalog::succeed(run.id, i64::try_from(rows).unwrap_or(i64::MAX)))
                     .or_raise();
                 pg_sys::PopActiveSnapshot();
-                // Constraints and triggers that were put off to this moment can still fail.
+                // Constraints and triggers that were put off to this moment belong to the work, and can fail.
                 pg_sys::CommitTransactionCommand();
                 Ok(())
             }))
-            .catch_others(|error| Err(Failure::of(&error)))
+            .catch_others(|error| Err(Failure::of(&error).of_deadline(deadline::passed())))
             .execute()
         });
         if outcome.is_err() {

@@ -2,9 +2,10 @@
 
 #![expect(unsafe_code, reason = "the entry point of a process is a C function")]
 
-use super::{databases, process};
+use super::databases;
+use super::process::{self, Child};
 use crate::gucs;
-use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime, DynamicBackgroundWorker};
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ pub fn register() {
 }
 
 struct Scheduler {
-    child: Option<DynamicBackgroundWorker>,
+    child: Option<Child>,
     started: Instant,
     pause: Duration,
 }
@@ -52,7 +53,7 @@ impl Scheduler {
     /// Starts it unless it is there or its pause is not over.
     fn keep(&mut self, database: pg_sys::Oid) {
         if let Some(child) = &self.child {
-            if !process::ended(child) {
+            if !child.ended() {
                 return;
             }
             self.child = None;
@@ -67,7 +68,7 @@ impl Scheduler {
             return;
         }
         self.started = Instant::now();
-        self.child = process::start(
+        self.child = Child::start(
             "gemba scheduler",
             "gemba_scheduler_main",
             i64::from(database.to_u32()),
@@ -97,11 +98,11 @@ pub extern "C-unwind" fn gemba_launcher_main(_argument: pg_sys::Datum) {
     loop {
         let wanted = wanted();
         schedulers.retain(|oid, scheduler| {
-            wanted.contains(oid)
-                || scheduler
-                    .child
-                    .as_ref()
-                    .is_some_and(|child| !process::ended(child))
+            let wanted = wanted.contains(oid);
+            if let (false, Some(child)) = (wanted, &scheduler.child) {
+                child.terminate();
+            }
+            wanted
         });
         for oid in &wanted {
             schedulers

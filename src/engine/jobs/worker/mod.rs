@@ -45,14 +45,14 @@ pub fn state(
             ),
         );
     }
-    if !gucs::RUN_JOBS.get() {
-        return (
-            "switched off",
-            Some("gemba.run_jobs is off in this database"),
-        );
-    }
     match (launcher, scheduler) {
         (_, Some(_)) => ("running", None),
+        _ if !gucs::RUN_JOBS.get() => (
+            "switched off",
+            Some(
+                "gemba.run_jobs is off in this database, perhaps since it was restored; ALTER DATABASE … RESET gemba.run_jobs",
+            ),
+        ),
         (Some(_), None) => (
             "starting",
             Some(

@@ -3,7 +3,6 @@
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use crate::error::{OrRaise, Result};
-use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::Cell;
@@ -50,6 +49,15 @@ pub fn begin() {
             pg_sys::pqsignal_be(libc::SIGHUP, Some(SignalHandlerForConfigReload));
         }
         pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Is the process still there that asked for this one?
+pub fn parent_lives() -> bool {
+    // SAFETY: this process's own entry; the look-up accepts any pid.
+    unsafe {
+        let entry = pg_sys::MyBgworkerEntry;
+        entry.is_null() || !pg_sys::BackendPidGetProc((*entry).bgw_notify_pid).is_null()
     }
 }
 
@@ -101,25 +109,36 @@ pub fn connect_as(database: pg_sys::Oid, role: pg_sys::Oid, can_login: bool) {
     }
 }
 
-/// The session of a scheduler means the server's own names, whatever settings its database has.
-pub fn pin_search_path() {
-    // SAFETY: inside a transaction; the names are static.
-    unsafe {
-        pg_sys::SetConfigOption(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-        );
+/// The session of a scheduler is the server's own, whatever settings its database has.
+pub fn pin_settings() {
+    for (name, value) in [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"role", c"none"),
+        // What somebody holds is left to the next look.
+        (c"lock_timeout", c"5s"),
+        (c"statement_timeout", c"0"),
+    ] {
+        // SAFETY: inside a transaction; the texts are static.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+            );
+        }
     }
 }
 
-/// Runs `work` in a transaction of its own. An error ends the process; whoever started it notices.
+/// Runs `work` in a transaction of its own, which may write and sees what others commit, whatever the database's
+/// or the role's defaults are. An error ends the process; whoever started it notices.
 pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> T {
     // SAFETY: a background worker outside a transaction; an error never comes back here.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
+        pg_sys::XactReadOnly = false;
+        pg_sys::XactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let value = work().or_raise();
         pg_sys::PopActiveSnapshot();
@@ -127,6 +146,12 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> T {
         pg_sys::pgstat_report_stat(false);
         value
     }
+}
+
+/// Lets the transaction write that is open, for the bookkeeping at its end.
+pub fn allow_writing() {
+    // SAFETY: the server looks at it when a statement that writes begins.
+    unsafe { pg_sys::XactReadOnly = false }
 }
 
 /// What pg_stat_activity shows: the statement that runs, or nothing.
@@ -167,48 +192,75 @@ pub fn wait(time: Duration) -> bool {
     }
 }
 
-/// Starts a process that tells this one when it begins and ends. None when there is no room for it.
-pub fn start(
-    kind: &str,
-    function: &str,
-    argument: i64,
-    extra: &str,
-) -> Option<DynamicBackgroundWorker> {
-    // SAFETY: the handle outlives any transaction, so it is made in the context that does too.
-    unsafe {
-        let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
-        let child = BackgroundWorkerBuilder::new(kind)
-            .set_type(kind)
-            .set_library("gemba")
-            .set_function(function)
-            .set_argument(argument.into_datum())
-            .set_extra(extra)
-            .set_notify_pid(pg_sys::MyProcPid)
-            .enable_spi_access()
-            .set_restart_time(None)
-            .load_dynamic()
-            .ok();
-        pg_sys::MemoryContextSwitchTo(before);
-        child
+/// A process that this one has started.
+pub struct Child(*mut pg_sys::BackgroundWorkerHandle);
+
+impl Child {
+    /// Starts a process that tells this one when it begins and ends. None when there is no room for it.
+    pub fn start(kind: &str, function: &str, argument: i64, extra: &str) -> Option<Self> {
+        let mut worker = pg_sys::BackgroundWorker {
+            bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS
+                | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32,
+            bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+            bgw_restart_time: pg_sys::BGW_NEVER_RESTART,
+            bgw_main_arg: argument.into_datum().unwrap_or(pg_sys::Datum::null()),
+            // SAFETY: reads a global of this process.
+            bgw_notify_pid: unsafe { pg_sys::MyProcPid },
+            ..Default::default()
+        };
+        write_name(&mut worker.bgw_name, kind);
+        write_name(&mut worker.bgw_type, kind);
+        write_name(&mut worker.bgw_library_name, "gemba");
+        write_name(&mut worker.bgw_function_name, function);
+        write_name(&mut worker.bgw_extra, extra);
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the handle outlives any transaction, so it is made in the context that does too.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            let started = pg_sys::RegisterDynamicBackgroundWorker(&raw mut worker, &raw mut handle);
+            pg_sys::MemoryContextSwitchTo(before);
+            started.then_some(Self(handle))
+        }
+    }
+
+    /// Has it ended (or never begun)?
+    pub fn ended(&self) -> bool {
+        let mut pid = 0;
+        // SAFETY: a handle that is live until it is dropped.
+        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.0, &raw mut pid) };
+        use pg_sys::BgwHandleStatus::{BGWH_POSTMASTER_DIED, BGWH_STOPPED};
+        matches!(status, BGWH_STOPPED | BGWH_POSTMASTER_DIED)
+    }
+
+    pub fn terminate(&self) {
+        // SAFETY: as above.
+        unsafe { pg_sys::TerminateBackgroundWorker(self.0) }
     }
 }
 
-/// Has this process ended (or never begun)?
-pub fn ended(child: &DynamicBackgroundWorker) -> bool {
-    use pgrx::bgworkers::BackgroundWorkerStatus::{PostmasterDied, Stopped};
-    matches!(child.pid(), Err(Stopped | PostmasterDied))
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: palloc'd by the server for us, and not used any more.
+        unsafe { pg_sys::pfree(self.0.cast()) }
+    }
+}
+
+/// A C string in a field of fixed size, cut where it does not fit.
+fn write_name(field: &mut [core::ffi::c_char], text: &str) {
+    let room = field.len().saturating_sub(1);
+    for (to, from) in field.iter_mut().take(room).zip(text.bytes()) {
+        *to = from as core::ffi::c_char;
+    }
 }
 
 thread_local! {
-    /// The callback is registered already in this transaction.
+    /// Scheduler and launcher, if this transaction gave them something to do.
     static TO_WAKE: Cell<Option<(Option<i32>, Option<i32>)>> = const { Cell::new(None) };
 }
 
 /// Wakes these processes when the transaction commits.
 pub fn wake_at_commit(scheduler: Option<i32>, launcher: Option<i32>) {
-    if TO_WAKE.replace(Some((scheduler, launcher))).is_some() {
-        return;
-    }
+    TO_WAKE.set(Some((scheduler, launcher)));
     pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, || {
         if let Some((scheduler, launcher)) = TO_WAKE.take() {
             wake(scheduler, launcher);
