@@ -219,7 +219,8 @@ impl Child {
             let before = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             let started = pg_sys::RegisterDynamicBackgroundWorker(&raw mut worker, &raw mut handle);
             pg_sys::MemoryContextSwitchTo(before);
-            started.then_some(Self(handle))
+            // Not then_some(), which would make one of no handle and drop it.
+            started.then(|| Self(handle))
         }
     }
 
