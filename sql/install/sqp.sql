@@ -1030,13 +1030,18 @@ CREATE FUNCTION sqp._follow_ddl(tables oid[], are_new boolean, renamed_schema oi
     within oid[];
   BEGIN
     -- Most statements are no business of ours.
-    IF renamed_schema IS NULL AND NOT EXISTS (
+    IF renamed_schema IS NULL
+       AND NOT EXISTS (
          SELECT FROM pg_class c
-           LEFT JOIN pg_inherits i ON i.inhparent = c.oid
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           LEFT JOIN sqp.refresh_config r ON r.relation = c.oid
           WHERE c.oid = ANY (tables)
-            AND (EXISTS (SELECT FROM pg_namespace n JOIN sqp.watched_schemas w ON w.schema_name = n.nspname
-                          WHERE n.oid = c.relnamespace)
-                 OR EXISTS (SELECT FROM sqp.refresh_config r WHERE r.relation IN (c.oid, i.inhrelid)))) THEN
+            AND CASE WHEN r.id IS NOT NULL THEN r.table_schema <> n.nspname OR r.table_name <> c.relname
+                     ELSE are_new AND EXISTS (SELECT FROM sqp.watched_schemas w WHERE w.schema_name = n.nspname) END)
+       AND NOT EXISTS (
+         SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition
+           JOIN sqp.refresh_config r ON r.relation = i.inhrelid
+          WHERE i.inhparent = ANY (tables)) THEN
       RETURN;
     END IF;
     PERFORM sqp._refuse_foreign_owner();
