@@ -375,6 +375,10 @@ CREATE FUNCTION sqp.claim_refresh(
       RAISE EXCEPTION 'most is out of its range' USING ERRCODE = '22023', DETAIL = format('most %s', coalesce(most::text, 'NULL')),
         HINT = 'give the number of refreshes to claim, from 1 to 10000';
     END IF;
+    IF NOT only_methods <@ ARRAY['external', 'materialized view', 'function'] THEN
+      RAISE EXCEPTION 'only_methods has a method that does not exist' USING ERRCODE = '22023',
+        DETAIL = format('only_methods %s', only_methods), HINT = 'use ''external'', ''materialized view'' and ''function''';
+    END IF;
     PERFORM sqp._check_lease(claim_refresh.lease);
     PERFORM sqp._ready_audit_log();
     IF EXISTS (SELECT FROM sqp.refresh_config c WHERE c.lease_expires_at <= moment) THEN
@@ -394,7 +398,7 @@ CREATE FUNCTION sqp.claim_refresh(
         WITH candidate AS MATERIALIZED (
           SELECT c.id, c.priority, c.claimable_at, c.next_refresh_at, c.last_refresh_started_at
             FROM sqp.refresh_config c
-           WHERE c.is_enabled AND c.claimable_at <= moment AND c.run_id IS NULL
+           WHERE c.is_enabled AND c.claimable_at <= moment AND c.next_refresh_at <= moment AND c.run_id IS NULL
              AND (only_methods IS NULL OR c.method = ANY (only_methods))
            ORDER BY c.priority DESC, c.claimable_at, c.id
            LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
@@ -854,9 +858,9 @@ CREATE FUNCTION sqp.measure_quality(run bigint)
     IF NOT FOUND THEN
       PERFORM sqp._refuse_ended(run);
     END IF;
-    -- No views: what they call would run with the caller's rights.
-    SELECT c.oid INTO target FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = config.table_schema AND c.relname = config.table_name AND c.relkind IN ('r', 'p', 'm', 'f');
+    -- Held, so that it is not another table by the time it is read. No views: what they call would run with the
+    -- caller's rights.
+    target := sqp._hold_table(config.table_schema, config.table_name);
     IF target IS NULL THEN
       RETURN;
     END IF;
