@@ -82,7 +82,7 @@ GRANT EXECUTE ON FUNCTION
     sqp.build_weekly_summary(date, date), sqp.build_monthly_summary(date, date),
     sqp.build_quarterly_summary(date, date), sqp.build_yearly_summary(date, date),
     sqp._backoff(int, bigint, bigint, double precision), sqp._trailing_median(bigint[]), sqp._cycle(int[], int[]),
-    sqp._ready_audit_log(), sqp._find_config(text), sqp._config(text), sqp._priority(text),
+    sqp._ready_audit_log(), sqp._hold_table(text, text), sqp._find_config(text), sqp._config(text), sqp._priority(text),
     sqp._require_current_snapshots(text), sqp._list_dependencies(int[]), sqp._wake(int[]), sqp._wake_children(int[]),
     sqp._will_run(int, timestamptz), sqp._free_slots(int, int), sqp._check_lease(interval), sqp._refuse_ended(bigint),
     sqp._claim_many(text, interval, int, text[]), sqp._next_turn(timestamptz, int, timestamptz),

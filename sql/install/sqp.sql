@@ -427,7 +427,7 @@ CREATE FUNCTION sqp._claim_many(worker text, lease interval, most int, only_meth
         WITH candidate AS MATERIALIZED (
           SELECT c.id, c.priority, c.claimable_at, c.next_refresh_at, c.last_refresh_started_at
             FROM sqp.refresh_config c
-           WHERE c.is_enabled AND c.claimable_at <= moment AND c.run_id IS NULL
+           WHERE c.is_enabled AND c.claimable_at <= moment AND c.next_refresh_at <= moment AND c.run_id IS NULL
              AND (only_methods IS NULL OR c.method = ANY (only_methods))
            ORDER BY c.priority DESC, c.claimable_at, c.id
            LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
@@ -521,6 +521,10 @@ CREATE FUNCTION sqp.claim_refresh(
       RAISE EXCEPTION 'most is out of its range' USING ERRCODE = '22023', DETAIL = format('most %s', coalesce(most::text, 'NULL')),
         HINT = 'give the number of refreshes to claim, from 1 to 10000';
     END IF;
+    IF NOT only_methods <@ ARRAY['external', 'materialized view', 'function'] THEN
+      RAISE EXCEPTION 'only_methods has a method that does not exist' USING ERRCODE = '22023',
+        DETAIL = format('only_methods %s', only_methods), HINT = 'use ''external'', ''materialized view'' and ''function''';
+    END IF;
     IF lease IS NULL OR lease < interval '1 millisecond' OR lease > interval '30 days' THEN
       PERFORM sqp._check_lease(claim_refresh.lease);
     END IF;
@@ -546,7 +550,7 @@ CREATE FUNCTION sqp.claim_refresh(
                  claimable_at = moment + claim_refresh.lease, slot = place, updated_at = moment
            WHERE c.id = (
                    SELECT k.id FROM sqp.refresh_config k
-                    WHERE k.is_enabled AND k.priority = top AND k.claimable_at <= moment
+                    WHERE k.is_enabled AND k.priority = top AND k.claimable_at <= moment AND k.next_refresh_at <= moment
                       AND (only_methods IS NULL OR k.method = ANY (only_methods))
                     ORDER BY k.claimable_at, k.id
                     LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
@@ -1013,9 +1017,9 @@ CREATE FUNCTION sqp.measure_quality(run bigint)
     IF NOT FOUND THEN
       PERFORM sqp._refuse_ended(run);
     END IF;
-    -- No views: what they call would run with the caller's rights.
-    SELECT c.oid INTO target FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE n.nspname = config.table_schema AND c.relname = config.table_name AND c.relkind IN ('r', 'p', 'm', 'f');
+    -- Held, so that it is not another table by the time it is read. No views: what they call would run with the
+    -- caller's rights.
+    target := sqp._hold_table(config.table_schema, config.table_name);
     IF target IS NULL THEN
       RETURN;
     END IF;
@@ -1189,13 +1193,18 @@ CREATE FUNCTION sqp._follow_ddl(tables oid[], are_new boolean, renamed_schema oi
     within oid[];
   BEGIN
     -- Most statements are no business of ours.
-    IF renamed_schema IS NULL AND NOT EXISTS (
+    IF renamed_schema IS NULL
+       AND NOT EXISTS (
          SELECT FROM pg_class c
-           LEFT JOIN pg_inherits i ON i.inhparent = c.oid
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           LEFT JOIN sqp.refresh_config r ON r.relation = c.oid
           WHERE c.oid = ANY (tables)
-            AND (EXISTS (SELECT FROM pg_namespace n JOIN sqp.watched_schemas w ON w.schema_name = n.nspname
-                          WHERE n.oid = c.relnamespace)
-                 OR EXISTS (SELECT FROM sqp.refresh_config r WHERE r.relation IN (c.oid, i.inhrelid)))) THEN
+            AND CASE WHEN r.id IS NOT NULL THEN r.table_schema <> n.nspname OR r.table_name <> c.relname
+                     ELSE are_new AND EXISTS (SELECT FROM sqp.watched_schemas w WHERE w.schema_name = n.nspname) END)
+       AND NOT EXISTS (
+         SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition
+           JOIN sqp.refresh_config r ON r.relation = i.inhrelid
+          WHERE i.inhparent = ANY (tables)) THEN
       RETURN;
     END IF;
     PERFORM sqp._refuse_foreign_owner();

@@ -14,6 +14,7 @@ use std::panic::AssertUnwindSafe;
 pub struct Failure {
     pub message: String,
     pub detail: Option<String>,
+    /// The five characters of its SQLSTATE; of one that is not PostgreSQL's own, those of an internal error.
     pub sqlstate: String,
     /// `55P03`: somebody else held a lock for longer than patience lasted.
     pub lock_not_available: bool,

@@ -98,6 +98,40 @@ fn ready_audit_log(now: i64) -> Result<()> {
     partitions::ensure_written(&set, from, set.next(from))
 }
 
+/// Locks a table against being dropped or replaced until the end of the transaction; NULL where the name is not
+/// that of a table or materialized view.
+#[pg_extern(schema = "sqp", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+pub fn _hold_table(
+    table_schema: &str,
+    table_name: &str,
+) -> Result<Option<pg_sys::Oid>, ErrorReport> {
+    loop {
+        let Some(table) = table_of(table_schema, table_name)? else {
+            return Ok(None);
+        };
+        // SAFETY: the lock manager accepts any oid; whether the name is still this table's is looked at below.
+        #[expect(unsafe_code, reason = "LOCK TABLE refuses materialized views")]
+        unsafe {
+            pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        }
+        if table_of(table_schema, table_name)? == Some(table) {
+            return Ok(Some(table));
+        }
+    }
+}
+
+fn table_of(schema: &str, name: &str) -> Result<Option<pg_sys::Oid>> {
+    // As a write: it has to see what happened while the lock was waited for.
+    let found = spi::write_returning(
+        "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'm', 'f')",
+        &[schema.into(), name.into()],
+        |row| Ok(row.get::<pg_sys::Oid>(1)?),
+    )?;
+    Ok(found.into_iter().next().flatten())
+}
+
 /// The clock, in microseconds since 2000-01-01.
 pub fn now() -> i64 {
     // SAFETY: reads the clock.

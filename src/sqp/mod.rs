@@ -22,7 +22,7 @@ use crate::migration;
 
 pub const MODULE: Module = Module {
     name: "sqp",
-    description: "refreshes: schedule, dependencies, claims, checkpoints, quality; search query performance",
+    description: "refreshes: schedule, dependencies, claims, checkpoints, quality, summaries",
     requires: &[],
     reference_tables: &[
         "settings",

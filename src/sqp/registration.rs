@@ -64,6 +64,7 @@ unsafe fn fired(fcinfo: pg_sys::FunctionCallInfo, work: fn(Ddl) -> Result<()>) {
         if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
             Err::<(), _>(
                 Error::state("this function is an event trigger's")
+                    .detail("it was called otherwise")
                     .hint("see sqp.watch_schema() and sqp.register_existing()"),
             )
             .or_raise();

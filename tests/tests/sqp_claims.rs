@@ -72,6 +72,10 @@ fn mistakes_are_told_with_a_remedy() -> Result<()> {
     for (statement, code) in [
         ("SELECT sqp.claim_refresh('w', most => 0)", "22023"),
         ("SELECT sqp.claim_refresh('w', most => NULL)", "22023"),
+        (
+            "SELECT sqp.claim_refresh('w', only_methods => '{views}')",
+            "22023",
+        ),
         ("SELECT sqp.claim_refresh('w', NULL)", "22023"),
         ("SELECT sqp.claim_refresh('w', '-1 minute')", "22023"),
         ("SELECT sqp.claim_refresh('w', '1 year')", "22023"),
@@ -486,6 +490,17 @@ fn a_changed_schedule_takes_effect() -> Result<()> {
     assert!(claim(&mut client, 1)?.is_empty());
     client.batch_execute("UPDATE sqp.refresh_config SET next_refresh_at = now()")?;
     assert_eq!(names(&claim(&mut client, 1)?), ["a"]);
+    // Moved into the future while it runs, it does not come back for a second try before then.
+    let moved = one::<i64>(&mut client, "SELECT run_id FROM sqp.refresh_config")?;
+    client.batch_execute("UPDATE sqp.refresh_config SET next_refresh_at = now() + interval '1 day', retry_base = '1 ms'")?;
+    fail(&mut client, moved)?;
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(plan(&mut client)?, ["a scheduled"]);
+    assert!(claim(&mut client, 1)?.is_empty());
+    client.batch_execute(
+        "SELECT sqp.retry_refresh('x.a'); UPDATE sqp.refresh_config SET next_refresh_at = now()",
+    )?;
+    assert_eq!(names(&claim(&mut client, 1)?), ["a"]);
     // Deleted meanwhile: the run cannot be completed, and its history stays.
     let run: i64 = one(&mut client, "SELECT run_id FROM sqp.refresh_config")?;
     client.batch_execute("DELETE FROM sqp.refresh_config")?;
@@ -502,7 +517,7 @@ fn a_changed_schedule_takes_effect() -> Result<()> {
             &mut client,
             "SELECT table_name, status, refresh_config_id FROM sqp.refresh_audit_log ORDER BY id"
         )?,
-        "(a,failed,)\n(a,failed,)"
+        "(a,failed,)\n(a,failed,)\n(a,failed,)"
     );
     Ok(())
 }

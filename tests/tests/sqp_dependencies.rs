@@ -518,6 +518,81 @@ fn nobody_starves() -> Result<()> {
 }
 
 #[test]
+fn dependencies_hold_among_many_workers() -> Result<()> {
+    let db = extended("depend_parallel")?;
+    let mut client = db.connect()?;
+    let mut random = Random::new(4);
+    let names: Vec<String> = (0..60).map(|n| format!("t{n:02}")).collect();
+    only(
+        &mut client,
+        &names.iter().map(String::as_str).collect::<Vec<_>>(),
+    )?;
+    for child in 1..60_usize {
+        for _ in 0..3 {
+            let parent = random.below(child as u64) as usize;
+            depend(
+                &mut client,
+                &names[parent],
+                &names[child],
+                if random.one_in(3) { "soft" } else { "hard" },
+            )?;
+        }
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(100);
+    std::thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..8)
+            .map(|number| {
+                let db = &db;
+                scope.spawn(move || -> Result<()> {
+                    let mut client = db.connect_as("service_role")?;
+                    let mut random = Random::new(number + 1);
+                    while one::<i64>(&mut client, "SELECT count(*) FROM sqp.refresh_config WHERE last_refresh_at IS NULL")? > 0 {
+                        ensure!(std::time::Instant::now() < deadline, "not done in time");
+                        for (_, run) in claim(&mut client, 1 + random.below(3) as i32)? {
+                            std::thread::sleep(std::time::Duration::from_millis(random.below(4)));
+                            complete(&mut client, run)?;
+                        }
+                        // Instead of waiting for those that were put off while a worker held them.
+                        if random.one_in(20) {
+                            client.batch_execute(
+                                "UPDATE sqp.refresh_config SET claimable_at = next_refresh_at WHERE id IN (
+                                   SELECT id FROM sqp.refresh_config WHERE run_id IS NULL AND claimable_at > now() AND next_refresh_at <= now() FOR UPDATE SKIP LOCKED)",
+                            )?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")))?;
+        }
+        Ok(())
+    })?;
+    // Everyone once, and nobody before the last of his parents was done. Here every soft parent could run, too.
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT count(*), count(DISTINCT table_name) FROM sqp.refresh_audit_log"
+        )?,
+        "(60,60)"
+    );
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT p.table_name, c.table_name FROM sqp.refresh_dependencies d
+               JOIN sqp.refresh_audit_log p ON p.refresh_config_id = d.parent_config_id
+               JOIN sqp.refresh_audit_log c ON c.refresh_config_id = d.dependent_config_id
+              WHERE c.refresh_started_at <= p.refresh_completed_at"
+        )?,
+        ""
+    );
+    Ok(())
+}
+
+#[test]
 fn ten_thousand_tables_are_planned_in_time() -> Result<()> {
     let db = extended("depend_large")?;
     let mut client = db.connect()?;
