@@ -729,9 +729,10 @@ CREATE FUNCTION sqp.complete_refresh(
     most numeric;
     children int[];
   BEGIN
-    IF least(rows_processed, rows_inserted, rows_updated, rows_deleted) < 0 THEN
-      RAISE EXCEPTION 'counts of rows must not be negative' USING ERRCODE = '22023',
-        DETAIL = format('processed %s, inserted %s, updated %s, deleted %s', rows_processed, rows_inserted, rows_updated, rows_deleted),
+    IF least(rows_processed, rows_inserted, rows_updated, rows_deleted) < 0 OR memory_used_mb < 0 OR memory_used_mb = 'NaN' THEN
+      RAISE EXCEPTION 'counts and memory must not be negative' USING ERRCODE = '22023',
+        DETAIL = format('processed %s, inserted %s, updated %s, deleted %s, memory %s', rows_processed, rows_inserted,
+                        rows_updated, rows_deleted, memory_used_mb),
         HINT = 'leave out what is not known';
     END IF;
     UPDATE sqp.refresh_config c
@@ -800,9 +801,11 @@ CREATE FUNCTION sqp.complete_refreshes(
     ended record;
     r record;
   BEGIN
-    IF 0 > ANY (rows_processed) OR 0 > ANY (rows_inserted) OR 0 > ANY (rows_updated) OR 0 > ANY (rows_deleted) THEN
-      RAISE EXCEPTION 'counts of rows must not be negative' USING ERRCODE = '22023',
-        DETAIL = format('processed %s, inserted %s, updated %s, deleted %s', rows_processed, rows_inserted, rows_updated, rows_deleted),
+    IF 0 > ANY (rows_processed) OR 0 > ANY (rows_inserted) OR 0 > ANY (rows_updated) OR 0 > ANY (rows_deleted)
+       OR 0 > ANY (memory_used_mb) OR 'NaN' = ANY (memory_used_mb) THEN
+      RAISE EXCEPTION 'counts and memory must not be negative' USING ERRCODE = '22023',
+        DETAIL = format('processed %s, inserted %s, updated %s, deleted %s, memory %s', rows_processed, rows_inserted,
+                        rows_updated, rows_deleted, memory_used_mb),
         HINT = 'give NULL for what is not known';
     END IF;
     FOR r IN SELECT * FROM sqp._complete(runs, rows_processed, rows_inserted, rows_updated, rows_deleted, metadata,

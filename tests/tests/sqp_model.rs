@@ -201,18 +201,23 @@ fn what_the_checks_refuse() -> Result<()> {
             "INSERT INTO sqp.refresh_config (table_schema, table_name, function_name) VALUES ('x', 'c', 'f')",
             "23514",
         ),
-        ("UPDATE sqp.refresh_config SET run_id = 1", "23514"),
         (
             "INSERT INTO sqp.refresh_audit_log (table_schema, table_name, refresh_started_at, status) VALUES ('x', 'a', now(), 'in_progress')",
             "23514",
         ),
         (
-            "INSERT INTO sqp.refresh_audit_log (table_schema, table_name, refresh_started_at, status, rows_processed) VALUES ('x', 'a', now(), 'success', -1)",
+            "UPDATE sqp.refresh_config SET next_refresh_at = '-infinity'",
             "23514",
         ),
+        ("UPDATE sqp.refresh_config SET max_attempts = 0", "23514"),
+        ("SELECT sqp.complete_refresh(1, -1)", "22023"),
         (
-            "INSERT INTO sqp.refresh_audit_log (table_schema, table_name, refresh_started_at, status, memory_used_mb) VALUES ('x', 'a', now(), 'success', 'NaN')",
-            "23514",
+            "SELECT sqp.complete_refresh(1, memory_used_mb => 'NaN')",
+            "22023",
+        ),
+        (
+            "SELECT sqp.complete_refreshes(ARRAY[1], memory_used_mb => ARRAY[-1])",
+            "22023",
         ),
         (
             "INSERT INTO sqp.refresh_dependencies (parent_config_id, dependent_config_id) SELECT parent_config_id, dependent_config_id FROM sqp.refresh_dependencies",

@@ -105,7 +105,7 @@ fn an_unusual_number_of_rows_is_a_warning() -> Result<()> {
     );
     assert_eq!(
         rows(&mut client, "SELECT recent_rows FROM sqp.refresh_config")?,
-        "(\"{90,105,49,51,230,150,100,100,100}\")"
+        "(\"{0,90,105,49,51,230,150,100,100,100}\")"
     );
     assert_eq!(
         rows(

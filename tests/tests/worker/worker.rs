@@ -257,7 +257,11 @@ fn a_database_in_which_jobs_are_switched_off_runs_none() -> Result<()> {
     install(&mut client)?;
     due(&mut client, "j", "SELECT 1", "")?;
     // A scheduler that looks whether it is still so is there for a moment.
-    wait_for(&mut client, "SELECT state FROM gemba.worker_status()", "switched off");
+    wait_for(
+        &mut client,
+        "SELECT state FROM gemba.worker_status()",
+        "switched off",
+    );
     assert_eq!(
         table(
             &mut client,
