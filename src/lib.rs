@@ -66,10 +66,51 @@ extension_sql_file!(
         plant::page::_summary,
     ]
 );
+// In parts, each after the one before.
 extension_sql_file!(
-    "../sql/install/sqp.sql",
-    name = "sqp",
+    "../sql/install/sqp/triggers.sql",
+    name = "sqp_triggers",
     requires = [sqp::helpers::_cycle, sqp::in_database::refresh_in_database]
+);
+extension_sql_file!(
+    "../sql/install/sqp/names.sql",
+    name = "sqp_names",
+    requires = ["sqp_triggers"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/dependencies.sql",
+    name = "sqp_dependencies",
+    requires = ["sqp_names"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/claims.sql",
+    name = "sqp_claims",
+    requires = ["sqp_dependencies"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/reports.sql",
+    name = "sqp_reports",
+    requires = ["sqp_claims"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/quality.sql",
+    name = "sqp_quality",
+    requires = ["sqp_reports"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/in_database.sql",
+    name = "sqp_in_database",
+    requires = ["sqp_quality"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/registration.sql",
+    name = "sqp_registration",
+    requires = ["sqp_in_database"]
+);
+extension_sql_file!(
+    "../sql/install/sqp/summaries.sql",
+    name = "sqp_summaries",
+    requires = ["sqp_registration"]
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 

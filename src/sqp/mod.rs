@@ -1,6 +1,6 @@
 //! The sqp room: which tables are refreshed when, in which order, by whom, and how that ended (seed 003).
 //!
-//! What one statement decides — claims, reports, quality — is SQL (`sql/install/sqp.sql`), because each call
+//! What one statement decides — claims, reports, quality — is SQL (`sql/install/sqp/`), because each call
 //! is a transaction of its own and the plans stay cached in the session. Here is the rest:
 //!
 //! - [`plan`]: all tables in the order in which they may run, and why one does not
