@@ -6,6 +6,8 @@ SET client_min_messages = warning;
 \echo # CREATE EXTENSION gemba;
 CREATE EXTENSION gemba;
 SELECT module, installed_version AS version, description FROM gemba.modules;
+-- So that everybody sees the same; the worker comes at the end.
+SELECT gemba.enable_job(name, false) FROM gemba.jobs \g /dev/null
 
 \echo # SELECT … FROM telemetry.import_csv('…/2018*.csv');
 SELECT file, sensors, rows_read, readings, inserted, suspect, rejected, round(seconds::numeric, 1) AS seconds

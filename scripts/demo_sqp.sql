@@ -4,8 +4,6 @@
 \pset null '·'
 SET client_min_messages = warning;
 
--- What ran until now is of no interest here; the worker comes later.
-SELECT gemba.enable_job('sqp: refreshes', false) \g /dev/null
 INSERT INTO sqp.daily_sqp_data (date, query, asin, impressions, clicks, purchases, spend, sales)
 SELECT d::date, q.query, a.asin, n.impressions, n.impressions / 20, n.impressions / 150, n.impressions * 0.012, n.impressions * 0.09
   FROM generate_series(current_date - 400, current_date - 1, interval '1 day') AS d
@@ -53,3 +51,5 @@ SELECT table_name, status, worker LIKE 'database session %' AS in_database, rows
   FROM sqp.refresh_audit_log ORDER BY id;
 SELECT job, runner, status FROM gemba.job_runs WHERE job = 'sqp: refreshes' ORDER BY id DESC LIMIT 1;
 SELECT state, running, due FROM gemba.worker_status();
+
+SELECT gemba.enable_job(name) FROM gemba.jobs \g /dev/null
