@@ -285,7 +285,8 @@ GRANT SELECT ON sqp.settings, sqp.watched_schemas, sqp.refresh_config, sqp.refre
   TO authenticated, service_role;
 GRANT UPDATE ON sqp.settings TO service_role;
 GRANT INSERT, DELETE ON sqp.watched_schemas TO service_role;
-GRANT INSERT, UPDATE ON sqp.refresh_audit_log, sqp.refresh_data_quality TO service_role;
+GRANT INSERT, UPDATE ON sqp.refresh_audit_log TO service_role;
+GRANT INSERT, UPDATE, DELETE ON sqp.refresh_data_quality TO service_role;
 GRANT INSERT, UPDATE, DELETE ON sqp.refresh_config, sqp.refresh_dependencies, sqp.refresh_quality_rules,
     sqp.refresh_checkpoints
   TO service_role;

@@ -176,6 +176,7 @@ fn the_migrations_apply_to_a_clean_database() -> Result<()> {
             "plant 4 safety up",
             "plant 5 states up",
             "plant 6 inbox up",
+            "plant 7 jobs up",
         ]
     );
     assert_eq!(
@@ -213,7 +214,9 @@ fn the_migrations_roll_back_and_come_up_the_same() -> Result<()> {
     )?;
     assert_eq!(
         steps,
-        ["6 down", "5 down", "4 down", "3 down", "2 down", "1 down"]
+        [
+            "7 down", "6 down", "5 down", "4 down", "3 down", "2 down", "1 down"
+        ]
     );
     without.assert_same(&shape(&mut client)?, "rolling back");
     client.batch_execute("SELECT gemba.migrate('plant')")?;
@@ -1804,7 +1807,7 @@ fn undeploy_refuses_while_there_are_rows() -> Result<()> {
         &mut client,
         "SELECT direction || ' ' || version FROM gemba.undeploy('plant', force => true)",
     )?;
-    assert_eq!(steps.first().map(String::as_str), Some("down 6"));
+    assert_eq!(steps.first().map(String::as_str), Some("down 7"));
     assert_eq!(names(&mut client, RELATIONS)?, Vec::<String>::new());
     // Its users stay: they are another module's.
     assert_eq!(count(&mut client, "auth.users")?, 1);
