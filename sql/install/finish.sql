@@ -74,7 +74,7 @@ GRANT EXECUTE ON FUNCTION
     sqp.complete_refreshes(bigint[], bigint[], bigint[], bigint[], bigint[], jsonb[], numeric[], text[]),
     sqp.fail_refresh(bigint, text, jsonb), sqp.reap_expired_runs(), sqp.retry_refresh(text), sqp.request_refresh(text),
     sqp.add_dependency(text, text, text), sqp.remove_dependency(text, text),
-    sqp.save_checkpoint(text, text, jsonb, bigint, bigint, interval), sqp.resume_checkpoint(text, text),
+    sqp.save_checkpoint(text, text, jsonb, bigint, bigint, interval, bigint), sqp.resume_checkpoint(text, text),
     sqp.complete_checkpoint(text, text), sqp.expire_checkpoints(),
     sqp.record_quality(bigint, text, numeric, numeric, numeric, numeric), sqp.measure_quality(bigint),
     sqp.set_refresh_function(text, regprocedure), sqp.refresh_in_database(bigint), sqp.refresh_due(int),
@@ -85,7 +85,7 @@ GRANT EXECUTE ON FUNCTION
     sqp._ready_audit_log(), sqp._hold_table(text, text), sqp._find_config(text), sqp._config(text), sqp._priority(text),
     sqp._require_current_snapshots(text), sqp._list_dependencies(int[]), sqp._wake(int[]), sqp._wake_children(int[]),
     sqp._will_run(int, timestamptz), sqp._free_slots(int, int), sqp._check_lease(interval), sqp._refuse_ended(bigint),
-    sqp._claim_many(text, interval, int, text[]), sqp._next_turn(timestamptz, int, timestamptz),
+    sqp._session_lives(text), sqp._claim_many(text, interval, int, text[]), sqp._next_turn(timestamptz, int, timestamptz),
     sqp._complete(bigint[], bigint[], bigint[], bigint[], bigint[], jsonb[], numeric[], text[]),
     sqp._fail(bigint, text, jsonb, boolean), sqp._register(oid[], boolean),
     sqp._build_summary(name, text, text, name, date, date)
@@ -160,7 +160,7 @@ COMMENT ON FUNCTION sqp.retry_refresh(text) IS 'lets a table that is parked or i
 COMMENT ON FUNCTION sqp.request_refresh(text) IS 'makes a table due now, without moving its schedule; returns since when it counts as due';
 COMMENT ON FUNCTION sqp.add_dependency(text, text, text) IS 'says that the second table is refreshed after the first, hard or soft; returns whether that changed anything';
 COMMENT ON FUNCTION sqp.remove_dependency(text, text) IS 'takes a dependency away; returns whether there was one';
-COMMENT ON FUNCTION sqp.save_checkpoint(text, text, jsonb, bigint, bigint, interval) IS 'saves how far a function got with a table; returns when that expires unless it is saved again; never goes backwards';
+COMMENT ON FUNCTION sqp.save_checkpoint(text, text, jsonb, bigint, bigint, interval, bigint) IS 'saves how far a function got with a table; returns when that expires unless it is saved again; never goes backwards; with the number of its run, refuses whoever has lost it';
 COMMENT ON FUNCTION sqp.resume_checkpoint(text, text) IS 'the active checkpoint of a function and a table, if it has not expired';
 COMMENT ON FUNCTION sqp.complete_checkpoint(text, text) IS 'ends a checkpoint, the work being done; returns whether there was one that had not expired';
 COMMENT ON FUNCTION sqp.expire_checkpoints() IS 'marks checkpoints that have expired; returns how many';

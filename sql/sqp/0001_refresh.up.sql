@@ -205,6 +205,7 @@ CREATE TABLE sqp.refresh_checkpoints (
 );
 CREATE UNIQUE INDEX refresh_checkpoints_active_key ON sqp.refresh_checkpoints (function_name, table_schema, table_name)
   WHERE status = 'active';
+CREATE INDEX refresh_checkpoints_table_idx ON sqp.refresh_checkpoints (table_schema, table_name) WHERE status = 'active';
 CREATE INDEX idx_checkpoints_active ON sqp.refresh_checkpoints (function_name, status) WHERE status = 'active';
 CREATE INDEX idx_checkpoints_expired ON sqp.refresh_checkpoints (expires_at) WHERE status = 'active';
 COMMENT ON TABLE sqp.refresh_checkpoints IS 'how far a function got with a table: what takes over goes on from there; one active row for each, see sqp.save_checkpoint()';
@@ -219,6 +220,8 @@ CREATE TRIGGER update_refresh_config_timestamp BEFORE UPDATE ON sqp.refresh_conf
   FOR EACH ROW WHEN (NEW.run_id IS NOT DISTINCT FROM OLD.run_id) EXECUTE FUNCTION sqp.update_refresh_config_timestamp();
 CREATE TRIGGER refresh_config_abandon BEFORE DELETE ON sqp.refresh_config
   FOR EACH ROW WHEN (OLD.run_id IS NOT NULL) EXECUTE FUNCTION sqp._abandon_run();
+CREATE TRIGGER refresh_config_checkpoints AFTER DELETE OR UPDATE OF table_schema, table_name ON sqp.refresh_config
+  FOR EACH ROW EXECUTE FUNCTION sqp._carry_checkpoints();
 -- A statement of ours that lists the parents anew is a trigger's, and ends there.
 CREATE TRIGGER refresh_config_dependencies_insert AFTER INSERT ON sqp.refresh_config
   FOR EACH ROW WHEN (NEW.dependencies <> '{}') EXECUTE FUNCTION sqp._depend_as_listed();

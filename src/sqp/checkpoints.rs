@@ -44,6 +44,19 @@ fn lifetime(ttl: &Interval) -> Result<i64> {
     Ok(micros)
 }
 
+/// Refuses whoever has lost the run, or says another table's.
+fn require_run(run: i64, schema: &str, table: &str) -> Result<()> {
+    let held = spi::write_returning(
+        "SELECT 1 FROM sqp.refresh_config WHERE run_id = $1 AND table_schema = $2 AND table_name = $3 FOR KEY SHARE",
+        &[run.into(), schema.into(), table.into()],
+        |_| Ok(()),
+    )?;
+    if held.is_empty() {
+        spi::write("SELECT sqp._refuse_ended($1)", &[run.into()])?;
+    }
+    Ok(())
+}
+
 /// An i64 of microseconds as a bound value.
 fn at(micros: i64) -> TimestampWithTimeZone {
     time::timestamptz(micros)
@@ -53,13 +66,25 @@ fn at(micros: i64) -> TimestampWithTimeZone {
 #[pg_extern(schema = "sqp", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn save_checkpoint(
-    function_name: &str,
-    table_name: &str,
-    checkpoint_data: JsonText,
+    function_name: Option<&str>,
+    table_name: Option<&str>,
+    checkpoint_data: Option<JsonText>,
     last_processed_row: default!(Option<i64>, "NULL"),
     total_rows: default!(Option<i64>, "NULL"),
-    ttl: default!(Interval, "'1 hour'"),
+    ttl: default!(Option<Interval>, "'1 hour'"),
+    run: default!(Option<i64>, "NULL"),
 ) -> Result<TimestampWithTimeZone, ErrorReport> {
+    let (Some(function_name), Some(table_name), Some(checkpoint_data), Some(ttl)) =
+        (function_name, table_name, checkpoint_data, ttl)
+    else {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "a checkpoint needs a function, a table, data and a ttl",
+        )
+        .detail(format!("function {function_name:?}, table {table_name:?}"))
+        .hint("data may be '{}'")
+        .into());
+    };
     let ttl = lifetime(&ttl)?;
     if function_name.is_empty() {
         return Err(Error::invalid("function_name is empty")
@@ -81,6 +106,9 @@ fn save_checkpoint(
         );
     }
     let (schema, table) = table(table_name)?;
+    if let Some(run) = run {
+        require_run(run, &schema, &table)?;
+    }
     let now = helpers::now();
     let key = || {
         [

@@ -8,7 +8,8 @@
 #![expect(unsafe_code, reason = "a procedure that commits")]
 
 use crate::error::{Error, OrRaise, Result};
-use crate::postgres::{role, spi, subtransaction};
+use crate::postgres::subtransaction::{self, Failure};
+use crate::postgres::{role, spi};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
@@ -65,21 +66,15 @@ fn perform(run: i64) -> Result<(String, Option<i64>, Option<String>)> {
                 .hint("sqp.set_refresh_function() gives it one; otherwise a worker does it and calls sqp.complete_refresh()"),
         );
     }
-    let worked = subtransaction::run(|| work(&claimed).or_raise());
+    let worked = subtransaction::run(|| {
+        let counts = work(&claimed).or_raise();
+        // What was put off to the end of the transaction belongs to the work, and can fail.
+        spi::write("SET CONSTRAINTS ALL IMMEDIATE", &[]).or_raise();
+        counts
+    });
     let mut counts = match worked {
         Ok(counts) => counts,
-        Err(failure) => {
-            let details = json!({ "sqlstate": failure.sqlstate, "detail": failure.detail });
-            spi::write(
-                "SELECT sqp.fail_refresh($1, $2, $3::jsonb)",
-                &[
-                    run.into(),
-                    failure.message.as_str().into(),
-                    details.to_string().into(),
-                ],
-            )?;
-            return Ok(("failed".to_owned(), None, Some(failure.message)));
-        }
+        Err(failure) => return Ok(failed(run, &failure)),
     };
     // The data are there already; a rule that cannot be measured does not undo them.
     let measured = subtransaction::run(|| {
@@ -87,10 +82,6 @@ fn perform(run: i64) -> Result<(String, Option<i64>, Option<String>)> {
     });
     let mut message = None;
     if let Err(failure) = measured {
-        spi::write(
-            "SELECT sqp.record_quality($1, 'measure_quality', NULL, NULL, 0, 0)",
-            &[run.into()],
-        )?;
         counts.metadata.insert(
             "measure_quality".to_owned(),
             Value::String(failure.message.clone()),
@@ -99,6 +90,21 @@ fn perform(run: i64) -> Result<(String, Option<i64>, Option<String>)> {
             "its quality could not be measured: {}",
             failure.message
         ));
+    }
+    let processed = counts.processed;
+    match subtransaction::run(|| complete(run, counts, message.is_some()).or_raise()) {
+        Ok(status) => Ok((status, processed, message)),
+        // For instance because the refresh function has dropped its own table, or reported its own run.
+        Err(failure) => Ok(failed(run, &failure)),
+    }
+}
+
+fn complete(run: i64, counts: Counts, unmeasured: bool) -> Result<String> {
+    if unmeasured {
+        spi::write(
+            "SELECT sqp.record_quality($1, 'measure_quality', NULL, NULL, 0, 0)",
+            &[run.into()],
+        )?;
     }
     let status = spi::write_returning(
         "SELECT status FROM sqp.complete_refresh($1, $2, $3, $4, $5, $6::jsonb)",
@@ -112,18 +118,39 @@ fn perform(run: i64) -> Result<(String, Option<i64>, Option<String>)> {
         ],
         |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
     )?;
-    Ok((
-        status.into_iter().next().unwrap_or_default(),
-        counts.processed,
-        message,
-    ))
+    Ok(status.into_iter().next().unwrap_or_default())
+}
+
+/// Reports a failure, unless the run has ended by itself: one table that cannot be refreshed costs the others
+/// nothing.
+fn failed(run: i64, failure: &Failure) -> (String, Option<i64>, Option<String>) {
+    let details = json!({ "sqlstate": failure.sqlstate, "detail": failure.detail });
+    let reported = subtransaction::run(|| {
+        spi::write(
+            "SELECT sqp.fail_refresh($1, $2, $3::jsonb)",
+            &[
+                run.into(),
+                failure.message.as_str().into(),
+                details.to_string().into(),
+            ],
+        )
+        .or_raise()
+    });
+    if let Err(again) = reported {
+        warning!(
+            "gemba: run {run} failed ({}), and could not be reported: {}",
+            failure.message,
+            again.message
+        );
+    }
+    ("failed".to_owned(), None, Some(failure.message.clone()))
 }
 
 fn find(run: i64) -> Result<Option<Run>> {
     // As a write: the claim may be this transaction's own.
     let found = spi::write_returning(
         "SELECT table_schema, table_name, method, function_schema::text, function_name::text
-           FROM sqp.refresh_config WHERE run_id = $1 FOR NO KEY UPDATE",
+           FROM sqp.refresh_config WHERE run_id = $1 FOR KEY SHARE",
         &[run.into()],
         |row| {
             Ok(Run {
@@ -173,7 +200,8 @@ fn refresh(run: &Run) -> Result<Counts> {
     let name = spi::qualified(&run.schema, &run.table);
     let how = if concurrently { "CONCURRENTLY " } else { "" };
     let rows = role::as_owner_of_statement(owner, || -> Result<_> {
-        spi::write(&format!("REFRESH MATERIALIZED VIEW {how}{name}"), &[])?;
+        // Readers queue behind a lock that is waited for.
+        within_lock_timeout(|| spi::write(&format!("REFRESH MATERIALIZED VIEW {how}{name}"), &[]))?;
         let rows = spi::write_returning(&format!("SELECT count(*) FROM {name}"), &[], |row| {
             Ok(row.get::<i64>(1)?)
         })?;
@@ -187,6 +215,18 @@ fn refresh(run: &Run) -> Result<Counts> {
         .metadata
         .insert("concurrently".to_owned(), Value::Bool(concurrently));
     Ok(counts)
+}
+
+/// Locks that `work` cannot have within a few seconds make it fail; then it is tried again later.
+fn within_lock_timeout<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    const SET: &str = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
+    let before = spi::read_one::<String>("SELECT pg_catalog.current_setting('lock_timeout')", &[])?
+        .unwrap_or_default();
+    spi::write(SET, &["5s".into()])?;
+    let value = work()?;
+    // After an error the sub-transaction puts it back.
+    spi::write(SET, &[before.as_str().into()])?;
+    Ok(value)
 }
 
 /// Calls a refresh function without arguments.
@@ -261,6 +301,26 @@ fn understood(answer: &str) -> Counts {
     counts
 }
 
+const CLAIM: &core::ffi::CStr = c"SELECT run_id FROM sqp.claim_refresh(pg_catalog.format('database session %s', pg_catalog.pg_backend_pid()), '1 hour', 1, ARRAY['materialized view', 'function'])";
+
+/// The number in the only column of the only row, if there is one.
+///
+/// # Safety
+/// In an SPI connection.
+unsafe fn execute_for_run(sql: &core::ffi::CStr) -> Option<i64> {
+    // SAFETY: the result is read before anything else is executed, with its own descriptor.
+    unsafe {
+        pg_sys::SPI_execute(sql.as_ptr(), false, 0);
+        if pg_sys::SPI_processed == 0 || pg_sys::SPI_tuptable.is_null() {
+            return None;
+        }
+        let table = pg_sys::SPI_tuptable;
+        let mut null = false;
+        let datum = pg_sys::SPI_getbinval(*(*table).vals, (*table).tupdesc, 1, &raw mut null);
+        i64::from_datum(datum, null)
+    }
+}
+
 /// `CALL sqp.refresh_all_due()`: one refresh after the other, each committed before the next begins, so that no
 /// lock of one lasts until all are done. Inside somebody's transaction it cannot commit, and does not.
 ///
@@ -286,13 +346,23 @@ pub unsafe extern "C-unwind" fn gemba_refresh_all_due(
                 0
             };
             pg_sys::SPI_connect_ext(options);
-            pg_sys::SPI_execute(c"SELECT FROM sqp.refresh_due(1)".as_ptr(), false, 0);
-            let refreshed = pg_sys::SPI_processed;
+            // The claim is committed first: what then becomes of this session, others see it, and a crash or a
+            // timeout counts as a failed attempt.
+            let run = execute_for_run(CLAIM);
             if may_commit {
                 pg_sys::SPI_commit();
             }
+            if let Some(run) = run {
+                let perform =
+                    std::ffi::CString::new(format!("SELECT FROM sqp.refresh_in_database({run})"))
+                        .unwrap_or_default();
+                pg_sys::SPI_execute(perform.as_ptr(), false, 0);
+                if may_commit {
+                    pg_sys::SPI_commit();
+                }
+            }
             pg_sys::SPI_finish();
-            if refreshed == 0 {
+            if run.is_none() {
                 break;
             }
         }

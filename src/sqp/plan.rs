@@ -55,6 +55,9 @@ impl Config {
             Some(Obstacle::Parked)
         } else if self.attempts > 0 {
             Some(Obstacle::Failing)
+        } else if self.running {
+            // Half of what it writes is there.
+            Some(Obstacle::Before)
         } else if !fresh && !self.enabled {
             Some(Obstacle::Disabled)
         } else if self.blocks {

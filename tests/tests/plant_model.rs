@@ -192,7 +192,7 @@ fn the_migrations_apply_to_a_clean_database() -> Result<()> {
             "SELECT format('%s %s of %s, %s pending', module, installed_version, available_version, pending)
                FROM gemba.modules WHERE module IN ('auth', 'plant')",
         )?,
-        ["auth 1 of 1, 0 pending", "plant 6 of 6, 0 pending"]
+        ["auth 1 of 1, 0 pending", "plant 7 of 7, 0 pending"]
     );
     client.batch_execute(ONE_OF_EACH)?;
     Ok(())

@@ -337,3 +337,54 @@ fn a_worker_that_dies_is_taken_over_from_its_checkpoint() -> Result<()> {
     assert_ne!(run, dead);
     Ok(())
 }
+
+#[test]
+fn they_belong_to_a_turn_a_table_and_a_run() -> Result<()> {
+    let db = extended("checkpoints_turn")?;
+    let mut client = db.connect()?;
+    only(&mut client, &["a", "b"])?;
+    let resumed = "SELECT last_processed_row FROM sqp.resume_checkpoint('f', 'x.a')";
+    // The next turn begins at its beginning.
+    let first = claim(&mut client, 1)?;
+    client.batch_execute("SELECT sqp.save_checkpoint('f', 'x.a', '{}', 9000)")?;
+    assert_eq!(rows(&mut client, resumed)?, "(9000)");
+    complete(&mut client, first[0].1)?;
+    assert_eq!(rows(&mut client, resumed)?, "");
+    // Nor is it another table's that gets the name.
+    client.batch_execute(
+        "SELECT sqp.save_checkpoint('f', 'x.a', '{}', 5), sqp.save_checkpoint('f', 'x.b', '{}', 7);
+         UPDATE sqp.refresh_config SET table_name = 'old' WHERE table_name = 'a';
+         UPDATE sqp.refresh_config SET table_name = 'a' WHERE table_name = 'b'",
+    )?;
+    assert_eq!(rows(&mut client, resumed)?, "(7)");
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT last_processed_row FROM sqp.resume_checkpoint('f', 'x.old')"
+        )?,
+        "(5)"
+    );
+    client.batch_execute("DELETE FROM sqp.refresh_config WHERE table_name = 'a'; INSERT INTO sqp.refresh_config (table_schema, table_name) VALUES ('x', 'a')")?;
+    assert_eq!(rows(&mut client, resumed)?, "");
+    // Whoever says which run it is, and has lost it, is refused.
+    let run = claim(&mut client, 1)?[0].1;
+    client.batch_execute(&format!(
+        "SELECT sqp.save_checkpoint('f', 'x.a', '{{}}', 1, run => {run})"
+    ))?;
+    client.batch_execute(&format!("SELECT sqp.fail_refresh({run}, 'gone')"))?;
+    expect_sqlstate(
+        client.batch_execute(&format!(
+            "SELECT sqp.save_checkpoint('f', 'x.a', '{{}}', 2, run => {run})"
+        )),
+        "55000",
+    );
+    for call in [
+        "SELECT sqp.save_checkpoint(NULL, 'x.a', '{}')",
+        "SELECT sqp.save_checkpoint('f', NULL, '{}')",
+        "SELECT sqp.save_checkpoint('f', 'x.a', NULL)",
+        "SELECT sqp.save_checkpoint('f', 'x.a', '{}', ttl => NULL)",
+    ] {
+        expect_sqlstate(client.batch_execute(call), "22004");
+    }
+    Ok(())
+}

@@ -613,3 +613,30 @@ fn who_may_do_what() -> Result<()> {
     );
     Ok(())
 }
+
+/// What runs beyond a bound that was lowered, or since there was none, counts.
+#[test]
+fn a_bound_that_comes_later_holds() -> Result<()> {
+    let db = extended("claims_lowered")?;
+    let mut client = db.connect()?;
+    let tables: Vec<String> = (0..60).map(|number| format!("t{number}")).collect();
+    only(
+        &mut client,
+        &tables.iter().map(String::as_str).collect::<Vec<_>>(),
+    )?;
+    for bound in ["100", "NULL"] {
+        client.batch_execute(&format!("UPDATE sqp.settings SET max_parallel = {bound}"))?;
+        for _ in 0..5 {
+            assert_eq!(claim(&mut client, 1)?.len(), 1);
+        }
+    }
+    client.batch_execute("UPDATE sqp.settings SET max_parallel = 10")?;
+    for most in [1, 1, 1, 5] {
+        assert_eq!(claim(&mut client, most)?.len(), 0);
+    }
+    client.batch_execute("UPDATE sqp.settings SET max_parallel = 12")?;
+    assert_eq!(claim(&mut client, 1)?.len(), 1);
+    assert_eq!(claim(&mut client, 5)?.len(), 1);
+    assert_eq!(claim(&mut client, 1)?.len(), 0);
+    Ok(())
+}

@@ -621,3 +621,25 @@ fn ten_thousand_tables_are_planned_in_time() -> Result<()> {
     )?);
     Ok(())
 }
+
+/// Half of what it writes is there.
+#[test]
+fn a_child_does_not_run_while_its_parent_does() -> Result<()> {
+    let db = extended("dependencies_running")?;
+    let mut client = db.connect()?;
+    only(&mut client, &["p", "c"])?;
+    depend(&mut client, "p", "c", "hard")?;
+    // The child's turn came before the parent's, and the parent has succeeded since.
+    client.batch_execute(
+        "UPDATE sqp.refresh_config SET last_refresh_at = now() - interval '1 hour', priority = 200 WHERE table_name = 'p';
+         UPDATE sqp.refresh_config SET last_refresh_at = now() - interval '3 hours', last_refresh_started_at = now() - interval '3 hours',
+                next_refresh_at = next_refresh_at - interval '1 hour' WHERE table_name = 'c'",
+    )?;
+    let parent = claim(&mut client, 1)?;
+    assert_eq!(names(&parent), ["p"]);
+    assert_eq!(names(&claim(&mut client, 1)?), [""; 0]);
+    assert_eq!(names(&claim(&mut client, 5)?), [""; 0]);
+    complete(&mut client, parent[0].1)?;
+    assert_eq!(names(&claim(&mut client, 1)?), ["c"]);
+    Ok(())
+}

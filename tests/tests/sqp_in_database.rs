@@ -404,3 +404,89 @@ fn quality_is_measured_by_itself_and_never_undoes_a_refresh() -> Result<()> {
     );
     Ok(())
 }
+
+/// What goes wrong with one table costs the others nothing, and counts.
+#[test]
+fn one_bad_table_does_not_stop_the_others() -> Result<()> {
+    let db = extended("in_database_bad")?;
+    let mut client = db.connect()?;
+    fresh_start(&mut client)?;
+    client.batch_execute(
+        "CREATE SCHEMA w; GRANT USAGE, CREATE ON SCHEMA w TO service_role; SELECT sqp.watch_schema('w');
+         CREATE TABLE w.a_deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+         CREATE TABLE w.b_own (id int);
+         CREATE TABLE w.c_slow (id int);
+         CREATE TABLE w.d_good (id int);
+         GRANT ALL ON ALL TABLES IN SCHEMA w TO service_role; ALTER TABLE w.b_own OWNER TO service_role;
+         CREATE FUNCTION w.a() RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO w.a_deferred VALUES (1), (1); RETURN 1; END';
+         CREATE FUNCTION w.b() RETURNS int LANGUAGE plpgsql AS 'BEGIN DROP TABLE w.b_own; CREATE TABLE w.b_own (id int); RETURN 1; END';
+         CREATE FUNCTION w.c() RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN 1; END';
+         CREATE FUNCTION w.d() RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO w.d_good VALUES (1); RETURN 1; END';
+         SELECT sqp.set_refresh_function('w.' || t, ('w.' || left(t, 1) || '()')::regprocedure)
+           FROM unnest(ARRAY['a_deferred', 'b_own', 'c_slow', 'd_good']) AS t;
+         UPDATE sqp.refresh_config SET priority = 200 - ascii(table_name)",
+    )?;
+    all_due(&mut client)?;
+    // The slow one is cancelled together with the whole call, by then committed as running.
+    let mut service = db.connect_as("service_role")?;
+    service.batch_execute("SET statement_timeout = '3s'")?;
+    expect_sqlstate(service.batch_execute("CALL sqp.refresh_all_due()"), "57014");
+    service.batch_execute("SET statement_timeout = 0; CALL sqp.refresh_all_due()")?;
+    let ended = "SELECT table_name, status FROM sqp.refresh_audit_log ORDER BY id";
+    assert_eq!(
+        rows(&mut client, ended)?,
+        "(a_deferred,failed)\n(b_own,failed)\n(c_slow,running)\n(d_good,success)"
+    );
+    // Nobody takes it from a session that is there; once it is gone, nobody waits for the lease.
+    let reap = "SELECT table_name, attempts FROM sqp.reap_expired_runs()";
+    assert_eq!(rows(&mut client, reap)?, "");
+    drop(service);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut reaped = String::new();
+    while reaped.is_empty() && std::time::Instant::now() < deadline {
+        reaped = rows(&mut client, reap)?;
+    }
+    assert_eq!(reaped, "(c_slow,1)");
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT table_name, attempts FROM sqp.refresh_config WHERE attempts > 0 ORDER BY 1"
+        )?,
+        "(a_deferred,1)\n(c_slow,1)"
+    );
+    Ok(())
+}
+
+/// Readers would queue behind a lock that is waited for.
+#[test]
+fn a_view_that_somebody_reads_fails_and_is_tried_again() -> Result<()> {
+    let db = extended("in_database_read")?;
+    let mut client = db.connect()?;
+    fresh_start(&mut client)?;
+    client.batch_execute("CREATE MATERIALIZED VIEW sqp.busy AS SELECT 1 AS n")?;
+    all_due(&mut client)?;
+    let mut reader = db.connect()?;
+    reader.batch_execute("BEGIN; SELECT * FROM sqp.busy")?;
+    client.batch_execute("CALL sqp.refresh_all_due()")?;
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT status, error_message FROM sqp.refresh_audit_log"
+        )?,
+        "(failed,\"canceling statement due to lock timeout\")"
+    );
+    assert_eq!(
+        rows(&mut client, "SELECT current_setting('lock_timeout')")?,
+        "(0)"
+    );
+    reader.batch_execute("COMMIT")?;
+    client.batch_execute("SELECT sqp.retry_refresh('busy'); CALL sqp.refresh_all_due()")?;
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT status FROM sqp.refresh_audit_log ORDER BY id"
+        )?,
+        "(failed)\n(success)"
+    );
+    Ok(())
+}

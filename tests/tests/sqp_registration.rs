@@ -355,7 +355,7 @@ fn it_never_fails_a_statement() -> Result<()> {
     let mut open = other.transaction()?;
     open.batch_execute("UPDATE sqp.refresh_config SET priority = 1 WHERE table_name = 'e'")?;
     expect_sqlstate(
-        client.batch_execute("SET statement_timeout = '300ms'; ALTER TABLE sqp.e RENAME TO f"),
+        client.batch_execute("SET statement_timeout = '100ms'; ALTER TABLE sqp.e RENAME TO f"),
         "57014",
     );
     Ok(())

@@ -22,7 +22,7 @@ CREATE FUNCTION sqp._will_run(config int, moment timestamptz) RETURNS boolean
          AND (p.last_refresh_at IS NULL OR p.last_refresh_at <= n.last_refresh_started_at
               OR p.attempts > 0 OR p.parked_at IS NOT NULL
               OR p.last_status = 'warning' AND p.warning_blocks
-              OR p.is_enabled AND p.next_refresh_at <= n.next_refresh_at))
+              OR p.run_id IS NOT NULL OR p.is_enabled AND p.next_refresh_at <= n.next_refresh_at))
     SELECT coalesce(bool_and(n.goes), false) FROM needed n
   $body$;
 
@@ -34,15 +34,17 @@ CREATE FUNCTION sqp._free_slots(bound int, wanted int) RETURNS int[]
   AS $body$
   DECLARE
     used int[] := ARRAY(SELECT c.slot FROM sqp.refresh_config c WHERE c.slot IS NOT NULL);
-    places int := bound;
+    -- What began while there was no bound has no place, and takes one up all the same.
+    placeless int := (SELECT count(*) FROM sqp.refresh_config c WHERE c.run_id IS NOT NULL AND c.slot IS NULL);
+    places int := greatest(bound - placeless, 0);
     held int[] := '{}';
     free int[] := '{}';
     place int := 0;
   BEGIN
-    IF bound < ANY (used) THEN
+    IF places < ANY (used) THEN
       -- The bound was lowered: what runs beyond it takes up places below it.
-      SELECT coalesce(max(t), 0) INTO places FROM generate_series(0, bound) AS t
-       WHERE t + (SELECT count(*) FROM unnest(used) AS u WHERE u > t) <= bound;
+      SELECT coalesce(max(t), 0) INTO places FROM generate_series(0, greatest(bound - placeless, 0)) AS t
+       WHERE t + (SELECT count(*) FROM unnest(used) AS u WHERE u > t) <= greatest(bound - placeless, 0);
     END IF;
     LOOP
       held := '{}';
@@ -114,7 +116,7 @@ CREATE FUNCTION sqp._claim_many(worker text, lease interval, most int, only_meth
                                THEN p.last_refresh_at IS NULL OR p.last_refresh_at <= k.last_refresh_started_at
                                     OR p.attempts > 0 OR p.parked_at IS NOT NULL
                                     OR p.last_status = 'warning' AND p.warning_blocks
-                                    OR p.is_enabled AND p.next_refresh_at <= k.next_refresh_at
+                                    OR p.run_id IS NOT NULL OR p.is_enabled AND p.next_refresh_at <= k.next_refresh_at
                                ELSE p.is_enabled AND p.attempts = 0 AND p.parked_at IS NULL
                                     AND p.next_refresh_at <= k.next_refresh_at AND sqp._will_run(p.id, moment) END) AS ready
             FROM candidate k
@@ -185,6 +187,7 @@ CREATE FUNCTION sqp.claim_refresh(
   DECLARE
     moment timestamptz;
     bound int;
+    beyond boolean;
     place int;
     top int;
   BEGIN
@@ -205,8 +208,15 @@ CREATE FUNCTION sqp.claim_refresh(
     PERFORM sqp._ready_audit_log();
     IF most = 1 THEN
       -- The usual case, in few and small statements: the first of those due is ready, and there is a place for it.
-      SELECT s.max_parallel, (SELECT max(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled) INTO bound, top
+      SELECT s.max_parallel, (SELECT max(c.priority) FROM sqp.refresh_config c WHERE c.is_enabled),
+             EXISTS (SELECT FROM sqp.refresh_config c
+                      WHERE c.run_id IS NOT NULL AND (c.slot IS NULL OR c.slot > s.max_parallel))
+        INTO bound, top, beyond
         FROM sqp.settings s;
+      -- The bound was lowered, or there was none: then _free_slots() counts.
+      IF beyond AND bound IS NOT NULL THEN
+        bound := 0;
+      END IF;
       -- A place by chance: most are free. What _free_slots() says of locks holds here too.
       FOR n IN 1 .. CASE WHEN bound > 0 THEN 5 ELSE 0 END LOOP
         place := 1 + floor(random() * bound);
@@ -240,7 +250,7 @@ CREATE FUNCTION sqp.claim_refresh(
                                THEN p.last_refresh_at IS NULL OR p.last_refresh_at <= c.last_refresh_started_at
                                     OR p.attempts > 0 OR p.parked_at IS NOT NULL
                                     OR p.last_status = 'warning' AND p.warning_blocks
-                                    OR p.is_enabled AND p.next_refresh_at <= c.next_refresh_at
+                                    OR p.run_id IS NOT NULL OR p.is_enabled AND p.next_refresh_at <= c.next_refresh_at
                                ELSE p.is_enabled AND p.attempts = 0 AND p.parked_at IS NULL
                                     AND p.next_refresh_at <= c.next_refresh_at AND sqp._will_run(p.id, moment) END)
           RETURNING c.run_id, c.id, c.table_schema, c.table_name, c.method, c.custom_sync_params, c.attempts + 1,

@@ -45,7 +45,7 @@ CREATE FUNCTION sqp._config(target text) RETURNS int
 CREATE FUNCTION sqp._priority(table_name text) RETURNS int
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
   AS $body$
-    SELECT CASE WHEN table_name LIKE '%\_data' THEN 90 WHEN table_name LIKE '%summary%' THEN 80 ELSE 70 END
+    SELECT CASE WHEN right(table_name, 5) = '_data' THEN 90 WHEN table_name LIKE '%summary%' THEN 80 ELSE 70 END
   $body$;
 
 CREATE FUNCTION sqp._require_current_snapshots(what text) RETURNS void

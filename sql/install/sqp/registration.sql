@@ -121,10 +121,10 @@ CREATE FUNCTION sqp._forget(tables oid[]) RETURNS void
 -- With the extension's rights, because whoever creates a table need not have any here. A table of ours that
 -- somebody holds is not waited for long: nobody's DDL is to hang on this.
 CREATE FUNCTION sqp.auto_register_table_for_refresh() RETURNS event_trigger
-  LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s'
+  LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
   AS 'MODULE_PATHNAME', 'gemba_register_tables';
 CREATE FUNCTION sqp._forget_dropped_tables() RETURNS event_trigger
-  LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s'
+  LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
   AS 'MODULE_PATHNAME', 'gemba_forget_tables';
 
 CREATE FUNCTION sqp.watch_schema(schema_name text) RETURNS bigint
@@ -135,6 +135,10 @@ CREATE FUNCTION sqp.watch_schema(schema_name text) RETURNS bigint
     IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = watch_schema.schema_name) THEN
       RAISE EXCEPTION 'the schema does not exist' USING ERRCODE = '3F000',
         DETAIL = format('schema %L', watch_schema.schema_name), HINT = 'name a schema of this database';
+    END IF;
+    IF left(watch_schema.schema_name, 3) = 'pg_' OR watch_schema.schema_name = 'information_schema' THEN
+      RAISE EXCEPTION 'the server''s own schemas are not refreshed' USING ERRCODE = '22023',
+        DETAIL = format('schema %L', watch_schema.schema_name), HINT = 'name a schema of your own';
     END IF;
     INSERT INTO sqp.watched_schemas VALUES (watch_schema.schema_name) ON CONFLICT DO NOTHING;
     RETURN sqp.register_existing(watch_schema.schema_name);

@@ -15,7 +15,7 @@ CREATE FUNCTION sqp._complete(
           WITH ORDINALITY AS g (run, processed, inserted, updated, deleted, metadata, memory, job, place)
        ORDER BY g.run, g.place
     ), mine AS MATERIALIZED (
-      SELECT c.id, c.run_started_at, c.run_warned, c.next_refresh_at, c.refresh_frequency_hours, c.recent_rows, g.*
+      SELECT c.id, c.table_schema, c.table_name, c.run_started_at, c.run_warned, c.next_refresh_at, c.refresh_frequency_hours, c.recent_rows, g.*
         FROM given g JOIN sqp.refresh_config c ON c.run_id = g.run
        ORDER BY c.id FOR NO KEY UPDATE OF c
     ), judged AS MATERIALIZED (
@@ -48,6 +48,9 @@ CREATE FUNCTION sqp._complete(
              memory_used_mb = j.memory, bigquery_job_id = j.job, sync_metadata = coalesce(j.metadata, '{}'),
              next_attempt_at = j.next
         FROM judged j WHERE a.id = j.run AND a.refresh_started_at = j.run_started_at
+    ), done AS (
+      UPDATE sqp.refresh_checkpoints k SET status = 'completed', updated_at = j.at
+        FROM judged j WHERE k.table_schema = j.table_schema AND k.table_name = j.table_name AND k.status = 'active'
     ), measured AS (
       INSERT INTO sqp.refresh_data_quality
              (audit_log_id, refresh_started_at, metric_name, metric_value, expected_value, threshold_min, threshold_max, is_within_threshold)
@@ -76,6 +79,8 @@ CREATE FUNCTION sqp.complete_refresh(
     fewest numeric;
     most numeric;
     children int[];
+    in_schema text;
+    of_name text;
   BEGIN
     IF least(rows_processed, rows_inserted, rows_updated, rows_deleted) < 0 OR memory_used_mb < 0 OR memory_used_mb = 'NaN' THEN
       RAISE EXCEPTION 'counts and memory must not be negative' USING ERRCODE = '22023',
@@ -94,8 +99,8 @@ CREATE FUNCTION sqp.complete_refresh(
            recent_rows = CASE WHEN complete_refresh.rows_processed IS NULL THEN c.recent_rows
                               ELSE (c.recent_rows || complete_refresh.rows_processed)[greatest(cardinality(c.recent_rows) - 8, 1):] END
      WHERE c.run_id = run
-    RETURNING c.id, c.last_refresh_started_at, c.last_status, c.next_refresh_at, c.recent_rows
-      INTO config, started, status, next_refresh_at, counts;
+    RETURNING c.id, c.last_refresh_started_at, c.last_status, c.next_refresh_at, c.recent_rows, c.table_schema, c.table_name
+      INTO config, started, status, next_refresh_at, counts, in_schema, of_name;
     IF NOT FOUND THEN
       -- Reported before? Then the answer is the same.
       SELECT a.id, a.status, a.next_attempt_at INTO run_id, status, next_refresh_at
@@ -128,6 +133,9 @@ CREATE FUNCTION sqp.complete_refresh(
            memory_used_mb = complete_refresh.memory_used_mb, bigquery_job_id = complete_refresh.bigquery_job_id,
            sync_metadata = coalesce(metadata, '{}'), next_attempt_at = complete_refresh.next_refresh_at
      WHERE a.id = run AND a.refresh_started_at = started;
+    -- The next turn begins at its beginning.
+    UPDATE sqp.refresh_checkpoints k SET status = 'completed', updated_at = moment
+     WHERE k.table_schema = in_schema AND k.table_name = of_name AND k.status = 'active';
     children := ARRAY(SELECT d.dependent_config_id FROM sqp.refresh_dependencies d WHERE d.parent_config_id = config);
     IF children <> '{}' THEN
       PERFORM sqp._wake(children);
@@ -238,6 +246,14 @@ CREATE FUNCTION sqp.fail_refresh(run bigint, message text, details jsonb DEFAULT
   END
   $body$;
 
+-- Refreshes in this database name their session as the worker: NULL for others.
+CREATE FUNCTION sqp._session_lives(worker text) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    SELECT CASE WHEN worker ~ '^database session [0-9]{1,9}$'
+                THEN EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = substr(worker, 18)::int AND a.datname = current_database()) END
+  $body$;
+
 CREATE FUNCTION sqp.reap_expired_runs()
   RETURNS TABLE (run_id bigint, config_id int, table_schema text, table_name text, worker text, attempts int, parked boolean)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -253,10 +269,13 @@ CREATE FUNCTION sqp.reap_expired_runs()
      WHERE c.id IN (SELECT k.id FROM sqp.refresh_config k
                      WHERE k.run_id IS NOT NULL AND k.lease_expires_at > moment + 2 * k.lease FOR NO KEY UPDATE SKIP LOCKED);
     FOR r IN SELECT c.run_id, c.id, c.table_schema, c.table_name, c.run_worker, c.lease_expires_at FROM sqp.refresh_config c
-              WHERE c.run_id IS NOT NULL AND c.lease_expires_at <= moment ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED
+              WHERE c.run_id IS NOT NULL AND NOT coalesce(sqp._session_lives(c.run_worker), c.lease_expires_at > moment)
+              ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED
     LOOP
       SELECT f.attempts, f.next_attempt_at IS NULL INTO attempts, parked
-        FROM sqp._fail(r.run_id, format('the lease expired at %s: the worker did not report any more', r.lease_expires_at),
+        FROM sqp._fail(r.run_id, CASE WHEN sqp._session_lives(r.run_worker) IS NULL
+                              THEN format('the lease expired at %s: the worker did not report any more', r.lease_expires_at)
+                              ELSE 'its session ended before the refresh did' END,
                        jsonb_build_object('worker', r.run_worker, 'lease_expires_at', r.lease_expires_at), true) AS f;
       run_id := r.run_id;
       config_id := r.id;

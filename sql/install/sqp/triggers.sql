@@ -73,6 +73,24 @@ CREATE FUNCTION sqp._abandon_run() RETURNS trigger
   END
   $body$;
 
+-- How far somebody got with a table goes where its registration goes, and ends with it.
+CREATE FUNCTION sqp._carry_checkpoints() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    IF TG_OP = 'DELETE' THEN
+      UPDATE sqp.refresh_checkpoints k SET status = 'expired', updated_at = clock_timestamp()
+       WHERE k.table_schema = OLD.table_schema AND k.table_name = OLD.table_name AND k.status = 'active';
+    ELSIF (NEW.table_schema, NEW.table_name) <> (OLD.table_schema, OLD.table_name) THEN
+      UPDATE sqp.refresh_checkpoints k SET status = 'expired', updated_at = clock_timestamp()
+       WHERE k.table_schema = NEW.table_schema AND k.table_name = NEW.table_name AND k.status = 'active';
+      UPDATE sqp.refresh_checkpoints k SET table_schema = NEW.table_schema, table_name = NEW.table_name
+       WHERE k.table_schema = OLD.table_schema AND k.table_name = OLD.table_name AND k.status = 'active';
+    END IF;
+    RETURN NULL;
+  END
+  $body$;
+
 CREATE FUNCTION sqp.cleanup_expired_checkpoints() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
