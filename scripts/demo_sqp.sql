@@ -15,7 +15,7 @@ SELECT d::date, q.query, a.asin, n.impressions, n.impressions / 20, n.impression
 UPDATE sqp.refresh_config SET next_refresh_at = date_trunc('hour', now());
 SELECT position, table_name, priority, state, reason FROM sqp.refresh_plan();
 
-\echo # A worker claims the sources: SELECT … FROM sqp.claim_refresh(''edge-1'', ''5 minutes'', 3);
+\echo '# A worker claims the sources: SELECT … FROM sqp.claim_refresh(''edge-1'', ''5 minutes'', 3);'
 SELECT run_id, table_name, method, attempt FROM sqp.claim_refresh('edge-1', '5 minutes', 3);
 
 \echo # … daily_sqp_data saves a checkpoint and is done, asin_performance_data fails
@@ -37,7 +37,7 @@ SELECT position, table_name, state, reason FROM sqp.refresh_plan() WHERE state N
 SELECT sqp.retry_refresh('asin_performance_data') \g /dev/null
 SELECT sqp.complete_refresh(c.run_id, 350) FROM sqp.claim_refresh('edge-2', '5 minutes') AS c \g /dev/null
 
-\echo # The worker does the rest by itself: SELECT gemba.run_job_now(''sqp: refreshes'');
+\echo '# The worker does the rest by itself: SELECT gemba.run_job_now(''sqp: refreshes'');'
 SELECT gemba.enable_job('sqp: refreshes'), gemba.run_job_now('sqp: refreshes') \g /dev/null
 DO $$
 BEGIN
