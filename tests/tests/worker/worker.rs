@@ -562,6 +562,12 @@ fn a_failing_job_is_tried_again_and_then_waits_for_its_next_time() -> Result<()>
         ),
         [1, 2, 3].map(|attempt| format!("{attempt} | 22012 | division by zero | t"))
     );
+    // The job itself is settled a moment after its run.
+    wait_for(
+        &mut client,
+        "SELECT count(*) FROM gemba.jobs WHERE run_id IS NULL",
+        "1",
+    );
     assert_eq!(
         table(
             &mut client,
