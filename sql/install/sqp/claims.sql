@@ -187,6 +187,7 @@ CREATE FUNCTION sqp.claim_refresh(
   DECLARE
     moment timestamptz;
     bound int;
+    started timestamptz;
     beyond boolean;
     place int;
     top int;
@@ -229,7 +230,8 @@ CREATE FUNCTION sqp.claim_refresh(
         -- Priority by priority, because one index over both would be read through all that is not due.
         FOR n IN 1 .. 5 LOOP
           UPDATE sqp.refresh_config c
-             SET run_id = nextval('sqp.refresh_audit_log_id_seq'), run_started_at = moment, run_worker = worker,
+             -- (By the clock, and so later than what this statement sees of the parents.)
+             SET run_id = nextval('sqp.refresh_audit_log_id_seq'), run_started_at = clock_timestamp(), run_worker = worker,
                  run_warned = false, lease = claim_refresh.lease, lease_expires_at = moment + claim_refresh.lease,
                  claimable_at = moment + claim_refresh.lease, slot = place, updated_at = moment
            WHERE c.id = (
@@ -254,13 +256,13 @@ CREATE FUNCTION sqp.claim_refresh(
                                ELSE p.is_enabled AND p.attempts = 0 AND p.parked_at IS NULL
                                     AND p.next_refresh_at <= c.next_refresh_at AND sqp._will_run(p.id, moment) END)
           RETURNING c.run_id, c.id, c.table_schema, c.table_name, c.method, c.custom_sync_params, c.attempts + 1,
-                    c.last_refresh_at, c.lease_expires_at
+                    c.last_refresh_at, c.lease_expires_at, c.run_started_at
             INTO run_id, config_id, table_schema, table_name, method, custom_sync_params, attempt, last_refresh_at,
-                 lease_expires_at;
+                 lease_expires_at, started;
           IF FOUND THEN
             INSERT INTO sqp.refresh_audit_log
                    (id, refresh_config_id, table_schema, table_name, refresh_started_at, status, worker, attempt, method)
-            VALUES (claim_refresh.run_id, config_id, claim_refresh.table_schema, claim_refresh.table_name, moment, 'running',
+            VALUES (claim_refresh.run_id, config_id, claim_refresh.table_schema, claim_refresh.table_name, started, 'running',
                     claim_refresh.worker, claim_refresh.attempt, claim_refresh.method);
             RETURN NEXT;
             RETURN;
