@@ -179,6 +179,8 @@ proptest! {
         let (time, months) = (minute * MINUTE, step as i32);
         let anchor = zone.once(months_after(day, time, 0));
         let local = zone.local(anchor);
+        // An anchor is an instant: where the clocks skip the time that was drawn, it has another.
+        prop_assume!(local == months_after(day, time, 0));
         let (timetable, last) = match unit {
             0 => (Timetable::every(months, 0, 0, anchor), 40),
             1 => (Timetable::every(0, months, 0, anchor), 400),
