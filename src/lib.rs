@@ -13,6 +13,7 @@ mod gucs;
 mod modules;
 mod plant;
 mod postgres;
+mod reporting;
 mod sqp;
 mod telemetry;
 
@@ -25,6 +26,8 @@ mod schemas {
     mod gemba {}
     #[pg_schema]
     mod plant {}
+    #[pg_schema]
+    mod reporting {}
     #[pg_schema]
     mod sqp {}
     #[pg_schema]
@@ -111,6 +114,16 @@ extension_sql_file!(
     "../sql/install/sqp/summaries.sql",
     name = "sqp_summaries",
     requires = ["sqp_registration"]
+);
+extension_sql_file!(
+    "../sql/install/reporting/triggers.sql",
+    name = "reporting_triggers",
+    requires = [reporting::ids::new_id]
+);
+extension_sql_file!(
+    "../sql/install/reporting/dashboards.sql",
+    name = "reporting_dashboards",
+    requires = ["reporting_triggers"]
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 

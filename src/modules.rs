@@ -46,6 +46,7 @@ pub static ALL: &[Module] = &[
     crate::telemetry::MODULE,
     crate::plant::MODULE,
     crate::sqp::MODULE,
+    crate::reporting::MODULE,
 ];
 
 /// The module of this name.

@@ -20,6 +20,8 @@ CREATE SCHEMA gemba_archive;
 COMMENT ON SCHEMA gemba_archive IS 'partitions that were retired with on_expire = ''archive''';
 CREATE SCHEMA plant;
 COMMENT ON SCHEMA plant IS 'a plant''s OEE: assets, daily summaries, live snapshots, machine states, safety events';
+CREATE SCHEMA reporting;
+COMMENT ON SCHEMA reporting IS 'reports: dashboards and who may see them, collections week by week, aggregates, insights';
 CREATE SCHEMA sqp;
 COMMENT ON SCHEMA sqp IS 'refreshes: schedule, dependencies, claims, checkpoints, quality; search query performance';
 CREATE SCHEMA telemetry;

@@ -1,13 +1,13 @@
 -- Grants and comments on what belongs to the extension. They stand here, where they run at every
 -- CREATE EXTENSION, because a dump does not carry the grants that an extension makes on its own members.
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, sqp, telemetry FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, reporting, sqp, telemetry FROM PUBLIC;
 -- Supabase and others give new objects away by default privileges.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, sqp, telemetry FROM anon, authenticated, service_role;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, reporting, sqp, telemetry FROM anon, authenticated, service_role;
 REVOKE ALL ON ALL TABLES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA sqp FROM PUBLIC, anon, authenticated, service_role;
-REVOKE ALL ON SCHEMA gemba, gemba_archive, plant, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA gemba, gemba_archive, plant, reporting, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
 
 -- Triggers run with the writer's rights, so whoever writes must be able to execute these; nobody can
 -- name them, though, without USAGE on their schema.
@@ -18,7 +18,7 @@ GRANT EXECUTE ON FUNCTION
   TO PUBLIC;
 
 -- Clients -----------------------------------------------------------------------------------------
-GRANT USAGE ON SCHEMA plant, sqp, telemetry TO authenticated, service_role;
+GRANT USAGE ON SCHEMA plant, reporting, sqp, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
 -- two only calculate; the third asks whether the caller may read the rollup.
 GRANT USAGE ON SCHEMA gemba TO PUBLIC;
@@ -52,6 +52,18 @@ GRANT EXECUTE ON FUNCTION plant.resolve_safety_event(uuid, text, uuid), plant.re
   TO authenticated, service_role;
 
 GRANT EXECUTE ON FUNCTION sqp.refresh_plan() TO authenticated, service_role;
+
+-- Reports. Policies call the first three as the reader; the rest runs with the caller's rights.
+GRANT EXECUTE ON FUNCTION
+    reporting.shared_dashboards(text), reporting.editable_dashboards(), reporting.shown_workflows(), reporting.new_id(text),
+    reporting.create_dashboard(text, text, text, jsonb, jsonb, boolean, boolean, uuid),
+    reporting.add_widget(text, text, text, jsonb, jsonb, text, jsonb, text), reporting.remove_widget(text, text),
+    reporting.move_widgets(text, jsonb), reporting.create_from_template(text, text, uuid),
+    reporting.duplicate_dashboard(text, text, uuid), reporting.share_dashboard(text, uuid, text),
+    reporting.unshare(text, uuid), reporting.layout_versions(text), reporting.restore_layout(text, int),
+    reporting._dashboard(text), reporting._editable_dashboard(text), reporting._own_dashboard(text), reporting._owner(uuid),
+    reporting._copy(uuid, text, uuid)
+  TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
@@ -149,6 +161,21 @@ COMMENT ON FUNCTION plant.oee_trend(uuid, date, date, interval) IS 'OEE of a mac
 COMMENT ON FUNCTION plant.loss_pareto(date, date, text) IS 'what lost most money between two dates, both included, by asset, area, kind or reason, with cumulative share in percent';
 COMMENT ON FUNCTION plant.safety_summary(date, date) IS 'safety events between two dates, both included, by severity and code';
 COMMENT ON FUNCTION plant.morning_report_html(date) IS 'the morning report as one self-contained HTML page with charts';
+COMMENT ON FUNCTION reporting.new_id(text) IS 'a new id that nobody can guess: the prefix, _ and 24 random digits';
+COMMENT ON FUNCTION reporting.shared_dashboards(text) IS 'dashboards of others that are shared with the caller; with ''edit'', those that the caller may change';
+COMMENT ON FUNCTION reporting.editable_dashboards() IS 'dashboards that the caller may change: the caller''s own, and those shared for it';
+COMMENT ON FUNCTION reporting.shown_workflows() IS 'workflows that dashboards show, with their owner''s consent, that the caller may read';
+COMMENT ON FUNCTION reporting.update_updated_at_column() IS 'trigger: keeps updated_at';
+COMMENT ON FUNCTION reporting.create_dashboard(text, text, text, jsonb, jsonb, boolean, boolean, uuid) IS 'makes an empty dashboard of the caller''s (owner is for service_role); returns its dashboard_id';
+COMMENT ON FUNCTION reporting.add_widget(text, text, text, jsonb, jsonb, text, jsonb, text) IS 'puts a widget on a dashboard, below the others where no position is given; returns its widget_id';
+COMMENT ON FUNCTION reporting.remove_widget(text, text) IS 'takes a widget off a dashboard; returns whether it was there';
+COMMENT ON FUNCTION reporting.move_widgets(text, jsonb) IS 'moves widgets, all at once: {"widget_…": {"x", "y", "width", "height"}, …}; refuses what overlaps or is outside the grid; returns how many moved';
+COMMENT ON FUNCTION reporting.create_from_template(text, text, uuid) IS 'makes a dashboard like a template, its widgets included; returns its dashboard_id';
+COMMENT ON FUNCTION reporting.duplicate_dashboard(text, text, uuid) IS 'makes a dashboard like any that the caller may read; returns its dashboard_id';
+COMMENT ON FUNCTION reporting.share_dashboard(text, uuid, text) IS 'lets a user see a dashboard (view) or change its widgets and layout too (edit), and see what it shows of its owner''s workflows; returns whether that changed anything';
+COMMENT ON FUNCTION reporting.unshare(text, uuid) IS 'takes that back, or gives it back; returns whether there was anything';
+COMMENT ON FUNCTION reporting.layout_versions(text) IS 'how a dashboard looked, newest first';
+COMMENT ON FUNCTION reporting.restore_layout(text, int) IS 'makes a dashboard look as in an earlier version; returns the number of the new one';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
 COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';

@@ -1,0 +1,2 @@
+DROP TABLE reporting.report_data_weeks;
+DROP TABLE reporting.report_data_collections;

@@ -1,0 +1,89 @@
+-- What was collected, by week, month and quarter, and how ratios are made of it.
+
+CREATE TABLE reporting.metric_definitions (
+  name         text PRIMARY KEY,
+  numerator    text NOT NULL,
+  denominator  text NOT NULL,
+  factor       numeric NOT NULL DEFAULT 1,
+  description  text,
+  created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  updated_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  CONSTRAINT metric_definitions_name_check CHECK (pg_catalog.length(name) BETWEEN 1 AND 100),
+  CONSTRAINT metric_definitions_factor_check CHECK (factor <> 0 AND factor > '-Infinity' AND factor < 'Infinity')
+);
+COMMENT ON TABLE reporting.metric_definitions IS 'ratios of base metrics: factor × numerator / denominator, computed from sums and never averaged; yours to change';
+COMMENT ON COLUMN reporting.metric_definitions.numerator IS 'name of a base metric';
+INSERT INTO reporting.metric_definitions (name, numerator, denominator, factor, description) VALUES
+  ('ctr', 'clicks', 'impressions', 100, 'click-through rate, percent'),
+  ('cvr', 'purchases', 'clicks', 100, 'conversion rate, percent'),
+  ('acos', 'spend', 'sales', 100, 'advertising cost of sales, percent'),
+  ('roas', 'sales', 'spend', 1, 'return on advertising spend'),
+  ('cpc', 'spend', 'clicks', 1, 'cost per click'),
+  ('cpm', 'spend', 'impressions', 1000, 'cost per thousand impressions');
+
+CREATE TABLE reporting.report_data_aggregates (
+  id                uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+  workflow_id       uuid NOT NULL REFERENCES reporting.workflows (id) ON DELETE CASCADE,
+  instance_id       uuid NOT NULL REFERENCES reporting.amc_instances (id) ON DELETE CASCADE,
+  aggregation_type  varchar(100) NOT NULL,
+  aggregation_key   varchar(255) NOT NULL,
+  metrics           jsonb NOT NULL,
+  dimensions        jsonb NOT NULL DEFAULT '{}',
+  data_date         date NOT NULL,
+  row_count         int NOT NULL DEFAULT 0,
+  created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  CONSTRAINT report_data_aggregates_key UNIQUE (workflow_id, instance_id, aggregation_type, aggregation_key, data_date),
+  CONSTRAINT report_data_aggregates_aggregation_type_check CHECK (aggregation_type IN ('weekly', 'monthly', 'quarterly')),
+  CONSTRAINT report_data_aggregates_objects_check
+    CHECK (pg_catalog.jsonb_typeof(metrics) = 'object' AND pg_catalog.jsonb_typeof(dimensions) = 'object'),
+  CONSTRAINT report_data_aggregates_row_count_check CHECK (row_count >= 0),
+  CONSTRAINT report_data_aggregates_data_date_check CHECK (pg_catalog.isfinite(data_date))
+);
+CREATE INDEX idx_report_aggregates_workflow_instance ON reporting.report_data_aggregates (workflow_id, instance_id);
+CREATE INDEX idx_report_aggregates_type_date ON reporting.report_data_aggregates (aggregation_type, data_date);
+CREATE INDEX idx_report_aggregates_key_date ON reporting.report_data_aggregates (aggregation_key, data_date);
+CREATE INDEX report_data_aggregates_series_idx
+  ON reporting.report_data_aggregates (workflow_id, aggregation_type, data_date, instance_id);
+CREATE INDEX report_data_aggregates_instance_id_idx ON reporting.report_data_aggregates (instance_id);
+COMMENT ON TABLE reporting.report_data_aggregates IS 'metrics of a workflow on an account by period: weeks as recorded, months and quarters built from them';
+COMMENT ON COLUMN reporting.report_data_aggregates.aggregation_key IS 'YYYY-MM-DD_YYYY-MM-DD of a week, YYYY-MM of a month, YYYY-Qn of a quarter';
+COMMENT ON COLUMN reporting.report_data_aggregates.data_date IS 'first day of the period';
+
+CREATE TABLE reporting.workflow_data (
+  workflow_id  uuid NOT NULL REFERENCES reporting.workflows (id) ON DELETE CASCADE,
+  instance_id  uuid NOT NULL REFERENCES reporting.amc_instances (id) ON DELETE CASCADE,
+  version      bigint NOT NULL DEFAULT 1,
+  first_day    date,
+  last_day     date,
+  changed_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+  CONSTRAINT workflow_data_pkey PRIMARY KEY (workflow_id, instance_id)
+);
+CREATE INDEX workflow_data_instance_id_idx ON reporting.workflow_data (instance_id);
+COMMENT ON TABLE reporting.workflow_data IS 'what there is of a workflow on an account; its version changes with each change of the aggregates, by which an unchanged dashboard is known';
+
+-- Rights ------------------------------------------------------------------------------------------
+
+ALTER TABLE reporting.metric_definitions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE reporting.report_data_aggregates ENABLE ROW LEVEL SECURITY;
+ALTER TABLE reporting.workflow_data ENABLE ROW LEVEL SECURITY;
+
+REVOKE ALL ON reporting.metric_definitions, reporting.report_data_aggregates, reporting.workflow_data
+  FROM PUBLIC, anon, authenticated, service_role;
+GRANT SELECT ON reporting.metric_definitions, reporting.report_data_aggregates, reporting.workflow_data
+  TO authenticated, service_role;
+GRANT INSERT, UPDATE, DELETE ON reporting.metric_definitions, reporting.report_data_aggregates, reporting.workflow_data
+  TO service_role;
+
+CREATE POLICY metric_definitions_reader_select ON reporting.metric_definitions FOR SELECT TO authenticated USING (true);
+CREATE POLICY metric_definitions_service_all ON reporting.metric_definitions TO service_role USING (true) WITH CHECK (true);
+-- One's own, and what dashboards show that one may read. The second set is only made when a row is not of the first.
+CREATE POLICY report_data_aggregates_reader_select ON reporting.report_data_aggregates FOR SELECT TO authenticated
+  USING (workflow_id IN (SELECT w.id FROM reporting.workflows w WHERE w.user_id = (SELECT auth.uid()))
+         OR workflow_id IN (SELECT reporting.shown_workflows()));
+CREATE POLICY report_data_aggregates_service_all ON reporting.report_data_aggregates TO service_role
+  USING (true) WITH CHECK (true);
+CREATE POLICY workflow_data_reader_select ON reporting.workflow_data FOR SELECT TO authenticated
+  USING (workflow_id IN (SELECT w.id FROM reporting.workflows w WHERE w.user_id = (SELECT auth.uid()))
+         OR workflow_id IN (SELECT reporting.shown_workflows()));
+CREATE POLICY workflow_data_service_all ON reporting.workflow_data TO service_role USING (true) WITH CHECK (true);

@@ -1,0 +1,29 @@
+//! The reporting room: dashboards and who may see them, collections of a year's weeks, aggregates, insights
+//! (seed 002).
+//!
+//! Access is decided by the tables' policies. What they ask for each query — which dashboards were shared
+//! with me, which workflows may I look at — is native:
+//!
+//! - [`access`]: the caller's dashboards and workflows, for the policies
+//! - [`ids`]: ids that people can read and nobody can guess
+
+mod access;
+pub mod ids;
+
+use crate::engine::migrate::Module;
+use crate::migration;
+
+pub const MODULE: Module = Module {
+    name: "reporting",
+    description: "reports: dashboards, collections of weeks, aggregates, insights",
+    requires: &["auth"],
+    reference_tables: &["settings", "metric_definitions"],
+    mark: None,
+    migrations: &[
+        migration!("reporting", 1, "0001_sources", "sources"),
+        migration!("reporting", 2, "0002_dashboards", "dashboards"),
+        migration!("reporting", 3, "0003_collections", "collections"),
+        migration!("reporting", 4, "0004_aggregates", "aggregates"),
+        migration!("reporting", 5, "0005_insights", "insights"),
+    ],
+};
