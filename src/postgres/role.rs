@@ -10,12 +10,9 @@ use pgrx::prelude::*;
 /// the current user is whoever really calls, also when that is a trigger of somebody's table, and what
 /// needs the extension's rights runs in [`as_extension`] afterwards.
 pub fn require_owner(relation: &Relation) -> Result<()> {
-    // SAFETY: both calls only read the backend's own state and the system caches.
-    let (owns, caller) = unsafe {
-        let caller = pg_sys::GetUserId();
-        (owns_relation(relation.oid, caller), caller)
-    };
-    if owns {
+    let caller = current();
+    // SAFETY: functions run in a transaction.
+    if unsafe { owns_relation(relation.oid, caller) } {
         return Ok(());
     }
     Err(Error::denied("only the owner of the table may do this")
@@ -29,8 +26,7 @@ pub fn require_owner(relation: &Relation) -> Result<()> {
 
 /// Refuses unless the current user is a member of the role.
 pub fn require_membership(of: &str) -> Result<()> {
-    // SAFETY: reads the backend's own state.
-    let caller = unsafe { pg_sys::GetUserId() };
+    let caller = current();
     let member = super::spi::read_one::<bool>(
         "SELECT pg_catalog.pg_has_role($1::oid, $2::name, 'USAGE')",
         &[caller.into(), of.into()],
@@ -112,11 +108,8 @@ pub fn name(role: pg_sys::Oid) -> String {
 pub fn may_select(table: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in the system caches.
     unsafe {
-        pg_sys::pg_class_aclcheck(
-            table,
-            pg_sys::GetUserId(),
-            pg_sys::ACL_SELECT as pg_sys::AclMode,
-        ) == pg_sys::AclResult::ACLCHECK_OK
+        pg_sys::pg_class_aclcheck(table, current(), pg_sys::ACL_SELECT as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 

@@ -252,8 +252,7 @@ fn call(schema: &str, name: &str) -> Result<Counts> {
         format!("SELECT to_jsonb(f)::text FROM {function}() AS f")
     };
     let run = || spi::write_returning(&sql, &[], |row| Ok(row.get::<String>(1)?));
-    // SAFETY: reads the backend's own state.
-    let answers = if unsafe { pg_sys::superuser() } {
+    let answers = if role::is_superuser(role::current()) {
         role::as_owner(service_role()?, run)?
     } else {
         run()?
@@ -265,15 +264,13 @@ fn call(schema: &str, name: &str) -> Result<Counts> {
 }
 
 fn service_role() -> Result<pg_sys::Oid> {
-    spi::read_one::<pg_sys::Oid>(
-        "SELECT oid FROM pg_roles WHERE rolname = 'service_role' AND NOT rolsuper",
-        &[],
-    )?
-    .ok_or_else(|| {
-        Error::denied("a superuser does not run refresh functions with his own rights")
-            .detail("there is no role service_role to run them as, or it is a superuser")
-            .hint("SET ROLE to the role that is to refresh")
-    })
+    role::find("service_role")?
+        .filter(|role| !role::is_superuser(*role))
+        .ok_or_else(|| {
+            Error::denied("a superuser does not run refresh functions with his own rights")
+                .detail("there is no role service_role to run them as, or it is a superuser")
+                .hint("SET ROLE to the role that is to refresh")
+        })
 }
 
 /// Counts, from whatever a function returned: a sqp.refresh_counts (or an object with the same keys), or a number
