@@ -1,12 +1,12 @@
 //! The files that every side loads: the same readings in long form and as the published wide files, and
 //! the changes that come later.
 
-use crate::random::Random;
 use crate::server::progress;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use gemba_core::cu_bems;
 use gemba_cubems::{FileSummary, Plan, count, files, published, write_file, write_long};
+use gemba_tests::Random;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -16,7 +16,6 @@
 mod data;
 mod full;
 mod plant;
-mod random;
 mod reads;
 mod report;
 mod samples;

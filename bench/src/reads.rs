@@ -2,7 +2,6 @@
 
 use crate::Options;
 use crate::data::{Data, Range};
-use crate::random::Random;
 use crate::report::{Report, factor};
 use crate::samples::{Samples, show};
 use crate::server::{Server, progress};
@@ -10,6 +9,7 @@ use crate::sides::Side;
 use crate::writes::Kept;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
+use gemba_tests::Random;
 use postgres::Client;
 use postgres::types::Type;
 use std::time::{Duration, Instant};
@@ -110,6 +110,8 @@ fn calls(
     sample: &[String],
     number: usize,
 ) -> Result<Vec<Call>> {
+    ensure!(!sensors.is_empty(), "no sensors");
+    ensure!(!sample.is_empty(), "no sensors in the sample");
     let mut random = Random::new(1);
     (0..number)
         .map(|_| {
@@ -117,11 +119,8 @@ fn calls(
             let starts = range.days().saturating_sub(query.days - 1).max(1);
             let from = range.from + TimeDelta::days(i64::try_from(random.below(starts))?);
             Ok(Call {
-                sensor: random.pick(sensors).context("no sensors")?.clone(),
-                sample_sensor: random
-                    .pick(sample)
-                    .context("no sensors in the sample")?
-                    .clone(),
+                sensor: random.pick(sensors).clone(),
+                sample_sensor: random.pick(sample).clone(),
                 from,
                 to: from + TimeDelta::days(i64::try_from(query.days)?),
             })

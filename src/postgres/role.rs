@@ -3,19 +3,18 @@
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use super::relation::Relation;
+use super::setting::with_setting;
 use crate::error::{Error, Result};
+use pgrx::PgRelation;
 use pgrx::prelude::*;
 
 /// Refuses unless the current user owns the table. Functions that ask this are not SECURITY DEFINER:
 /// the current user is whoever really calls, also when that is a trigger of somebody's table, and what
 /// needs the extension's rights runs in [`as_extension`] afterwards.
 pub fn require_owner(relation: &Relation) -> Result<()> {
-    // SAFETY: both calls only read the backend's own state and the system caches.
-    let (owns, caller) = unsafe {
-        let caller = pg_sys::GetUserId();
-        (owns_relation(relation.oid, caller), caller)
-    };
-    if owns {
+    let caller = current();
+    // SAFETY: functions run in a transaction.
+    if unsafe { owns_relation(relation.oid, caller) } {
         return Ok(());
     }
     Err(Error::denied("only the owner of the table may do this")
@@ -29,8 +28,7 @@ pub fn require_owner(relation: &Relation) -> Result<()> {
 
 /// Refuses unless the current user is a member of the role.
 pub fn require_membership(of: &str) -> Result<()> {
-    // SAFETY: reads the backend's own state.
-    let caller = unsafe { pg_sys::GetUserId() };
+    let caller = current();
     let member = super::spi::read_one::<bool>(
         "SELECT pg_catalog.pg_has_role($1::oid, $2::name, 'USAGE')",
         &[caller.into(), of.into()],
@@ -61,6 +59,24 @@ pub fn require_current_snapshots(what: &str) -> Result<()> {
         .hint("call it in READ COMMITTED")),
         _ => Ok(()),
     }
+}
+
+/// Refuses a table that belongs neither to the extension's owner nor to a superuser: its triggers would run with
+/// the rights of whoever writes there, which are the extension's.
+pub fn refuse_foreign_owner(table: &PgRelation) -> Result<()> {
+    // SAFETY: the table is open, and with it its row of pg_class.
+    let owner = unsafe { (*table.rd_rel).relowner };
+    if is_superuser(owner) || owner == extension_owner()? {
+        return Ok(());
+    }
+    Err(
+        Error::state("the table belongs to somebody else than the extension")
+            .detail(format!(
+                "table {}",
+                super::spi::qualified(table.namespace(), table.name())
+            ))
+            .hint("give it back to the owner of the extension"),
+    )
 }
 
 /// # Safety
@@ -112,11 +128,8 @@ pub fn name(role: pg_sys::Oid) -> String {
 pub fn may_select(table: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in the system caches.
     unsafe {
-        pg_sys::pg_class_aclcheck(
-            table,
-            pg_sys::GetUserId(),
-            pg_sys::ACL_SELECT as pg_sys::AclMode,
-        ) == pg_sys::AclResult::ACLCHECK_OK
+        pg_sys::pg_class_aclcheck(table, current(), pg_sys::ACL_SELECT as pg_sys::AclMode)
+            == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 
@@ -141,39 +154,25 @@ pub fn as_owner_of_statement<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) ->
 
 /// Runs `work` with the rights of the extension's owner, for its own catalog.
 pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let owner = super::spi::read_one::<pg_sys::Oid>(
+    as_user(
+        extension_owner()?,
+        pg_sys::SECURITY_LOCAL_USERID_CHANGE,
+        work,
+    )
+}
+
+fn extension_owner() -> Result<pg_sys::Oid> {
+    Ok(super::spi::read_one::<pg_sys::Oid>(
         "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'gemba'",
         &[],
     )?
-    .unwrap_or(pg_sys::InvalidOid);
-    as_user(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+    .unwrap_or(pg_sys::InvalidOid))
 }
 
 /// Names and operators in what `work` runs mean the server's own, whatever the session's search_path says.
 /// For code that runs with the extension's rights in a session that is not ours.
 pub fn with_pinned_search_path<T>(work: impl FnOnce() -> T) -> T {
-    with_search_path("pg_catalog, pg_temp", work)
-}
-
-fn with_search_path<T>(path: &str, work: impl FnOnce() -> T) -> T {
-    let path = std::ffi::CString::new(path).unwrap_or_default();
-    // SAFETY: the nest level that is begun is ended here; an error ends it with its transaction.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            path.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        let value = work();
-        pg_sys::AtEOXact_GUC(false, level);
-        value
-    }
+    with_setting(c"search_path", "pg_catalog, pg_temp", work)
 }
 
 /// Names mean what they mean in a new session of this database and user, whatever this function has set.
@@ -183,7 +182,7 @@ pub fn with_session_search_path<T>(work: impl FnOnce() -> T) -> T {
         &[],
     );
     let path = path.ok().flatten().unwrap_or_default();
-    with_search_path(&path, work)
+    with_setting(c"search_path", &path, work)
 }
 
 /// The oid of a role, if there is one of this name.

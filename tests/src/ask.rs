@@ -9,6 +9,11 @@ pub fn table(client: &mut Client, sql: &str) -> Vec<String> {
     let messages = client
         .simple_query(sql)
         .unwrap_or_else(|error| panic!("{error:?}\nin {sql}"));
+    lines(&messages)
+}
+
+/// The rows among these messages, as [`table`] gives them.
+pub fn lines(messages: &[SimpleQueryMessage]) -> Vec<String> {
     messages
         .iter()
         .filter_map(|message| match message {

@@ -45,9 +45,10 @@ mod expected;
 mod fixture;
 mod privileges;
 mod process;
+mod random;
 mod snapshot;
 
-pub use ask::{comes_true, table, value, wait_for, wait_until};
+pub use ask::{comes_true, lines, table, value, wait_for, wait_until};
 pub use client::{Notices, as_user, expect_sqlstate};
 pub use cluster::Cluster;
 pub use database::Database;
@@ -55,6 +56,7 @@ pub use expected::{assert_expected, line_changes};
 pub use fixture::{ONE_SENSOR, assert_works, fill, fixture_role};
 pub use privileges::privileges;
 pub use process::{Finished, run, run_ok, signal};
+pub use random::Random;
 pub use snapshot::{Snapshot, snapshot};
 
 use std::sync::OnceLock;

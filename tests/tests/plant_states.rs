@@ -404,7 +404,7 @@ fn nulls_are_refused() -> Result<()> {
 
 /// Random events of five machines, some without an end, some with; whole minutes.
 fn random_events(client: &mut Client, seed: u64) -> Result<()> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     client.batch_execute(
         "TRUNCATE plant.machine_states;
          INSERT INTO plant.assets (id, name, source_id) SELECT ('00000000-0000-0000-0001-' || lpad(i::text, 12, '0'))::uuid, 'A' || i, 'A' || i

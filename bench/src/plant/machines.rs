@@ -1,8 +1,8 @@
 //! What machines report, the same in every run, and what a client that writes to tables of its own has to
 //! compute from it: whole numbers only, so that it owes nothing to the code that it is compared with.
 
-use crate::random::Random;
 use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
+use gemba_tests::Random;
 use std::fmt::Write as _;
 
 const SHIFTS: i64 = 3;

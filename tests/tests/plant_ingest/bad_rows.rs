@@ -692,7 +692,7 @@ fn bad_days_among_five_thousand() -> Result<()> {
         })
         .collect();
     let bad: Vec<String> = DAILY.iter().map(|bad| bad.0.to_owned()).collect();
-    let (rows, places) = mixed(&good, &bad, &mut Random(1));
+    let (rows, places) = mixed(&good, &bad, &mut Random::new(1));
     let answer = ingest_text(&mut client, "daily", &rows)?;
     assert_eq!(
         (answer.inserted, answer.accepted),
@@ -740,7 +740,7 @@ fn bad_snapshots_among_five_thousand() -> Result<()> {
         .iter()
         .map(|bad| bad.0.replace("%now%", &moments[50]))
         .collect();
-    let (rows, places) = mixed(&good, &bad, &mut Random(2));
+    let (rows, places) = mixed(&good, &bad, &mut Random::new(2));
     let answer = ingest_text(&mut client, "live", &rows)?;
     assert_eq!(
         (answer.inserted, answer.safety_events),

@@ -45,7 +45,7 @@ fn send(
 fn overlapping(rows: &[Value], batches: u64, size: usize) -> Vec<Vec<Vec<Value>>> {
     (0..CLIENTS)
         .map(|client| {
-            let mut random = Random(client + 1);
+            let mut random = Random::new(client + 1);
             (0..batches)
                 .map(|_| {
                     let mut some = rows.to_vec();

@@ -139,7 +139,7 @@ fn texts_do_not_depend_on_the_order_of_arrival() -> Result<()> {
     }
     for seed in 0..3 {
         client.batch_execute("DELETE FROM plant.daily_summaries")?;
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut shuffled = days();
         random.shuffle(&mut shuffled);
         while !shuffled.is_empty() {

@@ -228,7 +228,7 @@ fn random_moments() -> Result<()> {
            SELECT '{PRESS}', s.name, 100 + 77 * length(s.name) + 13 * i, CASE WHEN i > 0 THEN date '2026-01-01' + 31 * i END
              FROM plant.shifts s, generate_series(0, 8) AS i WHERE s.name <> 'Swing' OR i > 2"
     ))?;
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     for zone in [
         "Europe/Berlin",
         "Asia/Bangkok",

@@ -1,10 +1,15 @@
 //! What the tests of the plant's figures share: queries as text, a small plant, and calls of the pipelines.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 
-use gemba_tests::{as_user, expect_sqlstate};
+pub use gemba_tests::{Random, table, value};
+use gemba_tests::{as_user, expect_sqlstate, lines};
 use postgres::error::DbError;
-use postgres::{Client, Error, GenericClient, SimpleQueryMessage};
+use postgres::{Client, Error, GenericClient};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -22,38 +27,6 @@ pub fn plant(client: &mut impl GenericClient) -> Result<(), Error> {
          INSERT INTO plant.cost_centers (asset_id, standard_hourly_rate, cost_per_unit) VALUES
            ('{PRESS}', 300, 5), ('{LATHE}', 60, NULL)"
     ))
-}
-
-/// The rows of a query as text, columns joined with ` | `, NULL as `-`.
-#[track_caller]
-pub fn table(client: &mut Client, sql: &str) -> Vec<String> {
-    let messages = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{error:?}\nin {sql}"));
-    lines(&messages)
-}
-
-pub fn lines(messages: &[SimpleQueryMessage]) -> Vec<String> {
-    messages
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len())
-                    .map(|i| row.get(i).unwrap_or("-"))
-                    .collect::<Vec<_>>()
-                    .join(" | "),
-            ),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The only value of a query, as text.
-#[track_caller]
-pub fn value(client: &mut Client, sql: &str) -> String {
-    let rows = table(client, sql);
-    assert_eq!(rows.len(), 1, "one row was expected of {sql}");
-    rows.into_iter().next().unwrap_or_default()
 }
 
 /// The rows of a query as a role sees them.
@@ -219,27 +192,4 @@ pub fn waits(watcher: &mut Client, pid: i32) -> bool {
         watcher,
         &format!("SELECT count(*) > 0 FROM pg_locks WHERE pid = {pid} AND NOT granted"),
     ) == "t"
-}
-
-/// Small and repeatable (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    pub fn shuffle<T>(&mut self, list: &mut [T]) {
-        for i in (1..list.len()).rev() {
-            list.swap(i, self.below(i as u64 + 1) as usize);
-        }
-    }
 }

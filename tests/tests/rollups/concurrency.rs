@@ -1,12 +1,11 @@
 //! Writers, refreshers and readers at once.
 
-use super::model::Random;
 use super::{
     HOURLY, HOURLY_LIVE, PLAIN, assert_same, backend, differences, refresh, refreshed, simple,
     table, value, wait_until, waits,
 };
 use anyhow::Result;
-use gemba_tests::{Database, extended};
+use gemba_tests::{Database, Random, extended};
 use postgres::{Client, Error};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -1,13 +1,12 @@
 //! A server that dies, and transactions that outlive their session.
 
 use super::concurrency::write;
-use super::model::Random;
 use super::{
     HOURLY, HOURLY_LIVE, PLAIN, assert_same, backend, refresh, refreshed, simple, table, value,
     wait_until, waits,
 };
 use anyhow::Result;
-use gemba_tests::{Cluster, Database, run_ok};
+use gemba_tests::{Cluster, Database, Random, run_ok};
 use postgres::{Client, Error};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};

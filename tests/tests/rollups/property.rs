@@ -7,10 +7,10 @@
 //! the partitioned table stands a copy of the rows *as the rollups have seen them*: at each refresh the
 //! days that have their partition still are copied anew, the others stay as they are.
 
-use super::model::{Random, Rollup};
+use super::model::Rollup;
 use super::{assert_same, refresh, refreshed, table, value};
 use anyhow::Result;
-use gemba_tests::{Database, extended};
+use gemba_tests::{Database, Random, extended};
 use postgres::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

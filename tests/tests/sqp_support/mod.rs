@@ -1,8 +1,9 @@
 //! What the tests of the refreshes share.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 use anyhow::{Context, Result};
+pub use gemba_tests::Random;
 use postgres::Client;
 use postgres::types::{FromSql, ToSql};
 
@@ -95,25 +96,4 @@ pub fn pass(client: &mut Client, time: &str) -> Result<()> {
                 lease_expires_at = lease_expires_at - interval '{time}'"
     ))?;
     Ok(())
-}
-
-/// Numbers that are the same in each run.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// From 0 to below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-
-    pub fn one_in(&mut self, number: u64) -> bool {
-        self.below(number) == 0
-    }
 }
