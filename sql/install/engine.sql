@@ -1,4 +1,16 @@
--- The engine's parts that are SQL: a helper for bounds, views for people, triggers.
+-- The engine's parts that are SQL: helpers, views for people, triggers.
+
+-- Who is logged in, for what runs with the extension's rights.
+CREATE FUNCTION gemba._user() RETURNS uuid
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    -- What auth.uid() says too; but that is somebody else's code, and this runs with the extension's rights.
+    RETURN nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')::uuid;
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
+  END
+  $body$;
 
 CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
   RETURNS TABLE (leaf oid, from_time timestamptz, to_time timestamptz)

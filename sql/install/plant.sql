@@ -12,17 +12,6 @@ CREATE FUNCTION plant._set_updated_at() RETURNS trigger
   END
   $body$;
 
-CREATE FUNCTION plant._user() RETURNS uuid
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    -- What auth.uid() says too; but that is somebody else's code, and this runs with the extension's rights.
-    RETURN nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')::uuid;
-  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-    RETURN NULL;
-  END
-  $body$;
-
 CREATE FUNCTION plant._caller() RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -67,8 +56,8 @@ CREATE FUNCTION plant._log_safety_event() RETURNS trigger
     VALUES (coalesce(NEW.id, OLD.id), what,
             CASE WHEN what IN ('recorded', 'resolved', 'reopened') THEN NEW.resolution_note END,
             CASE WHEN acting <> '' THEN nullif(acting, 'nobody')::uuid
-                 WHEN what IN ('recorded', 'resolved') THEN coalesce(NEW.resolved_by, plant._user())
-                 ELSE plant._user() END,
+                 WHEN what IN ('recorded', 'resolved') THEN coalesce(NEW.resolved_by, gemba._user())
+                 ELSE gemba._user() END,
             plant._caller(), CASE WHEN what IN ('changed', 'deleted') THEN to_jsonb(OLD) END);
     RETURN NULL;
   END
@@ -127,7 +116,7 @@ CREATE FUNCTION plant._set_resolved(event uuid, resolved boolean, note text, use
   #variable_conflict use_column
   DECLARE
     serves boolean := pg_has_role(plant._caller()::name, 'service_role', 'MEMBER');
-    acting uuid := coalesce(user_id, plant._user());
+    acting uuid := coalesce(user_id, gemba._user());
     known boolean;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('plant.safety_events');

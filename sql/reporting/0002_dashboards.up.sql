@@ -173,7 +173,7 @@ CREATE POLICY dashboards_service_all ON reporting.dashboards TO service_role USI
 
 -- The inner query is under the dashboards' policy.
 CREATE POLICY dashboard_widgets_reader_select ON reporting.dashboard_widgets FOR SELECT TO authenticated
-  USING (EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id));
+  USING (EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_widgets.dashboard_id));
 CREATE POLICY dashboard_widgets_editor_insert ON reporting.dashboard_widgets FOR INSERT TO authenticated
   WITH CHECK (dashboard_id IN (SELECT reporting.editable_dashboards()));
 CREATE POLICY dashboard_widgets_editor_update ON reporting.dashboard_widgets FOR UPDATE TO authenticated
@@ -188,14 +188,14 @@ CREATE POLICY dashboard_shares_reader_select ON reporting.dashboard_shares FOR S
          OR dashboard_id = ANY (ARRAY(SELECT d.id FROM reporting.dashboards d WHERE d.user_id = (SELECT auth.uid()))));
 CREATE POLICY dashboard_shares_owner_insert ON reporting.dashboard_shares FOR INSERT TO authenticated
   WITH CHECK (shared_by_user_id = (SELECT auth.uid())
-              AND EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id AND d.user_id = (SELECT auth.uid())));
+              AND EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_shares.dashboard_id AND d.user_id = (SELECT auth.uid())));
 CREATE POLICY dashboard_shares_owner_update ON reporting.dashboard_shares FOR UPDATE TO authenticated
-  USING (EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id AND d.user_id = (SELECT auth.uid())))
-  WITH CHECK (EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id AND d.user_id = (SELECT auth.uid())));
+  USING (EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_shares.dashboard_id AND d.user_id = (SELECT auth.uid())))
+  WITH CHECK (EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_shares.dashboard_id AND d.user_id = (SELECT auth.uid())));
 -- Who was given a share may give it back.
 CREATE POLICY dashboard_shares_either_delete ON reporting.dashboard_shares FOR DELETE TO authenticated
   USING (shared_with_user_id = (SELECT auth.uid())
-         OR EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id AND d.user_id = (SELECT auth.uid())));
+         OR EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_shares.dashboard_id AND d.user_id = (SELECT auth.uid())));
 CREATE POLICY dashboard_shares_service_all ON reporting.dashboard_shares TO service_role USING (true) WITH CHECK (true);
 
 CREATE POLICY dashboard_versions_editor_select ON reporting.dashboard_versions FOR SELECT TO authenticated
@@ -208,7 +208,7 @@ CREATE POLICY dashboard_sources_reader_select ON reporting.dashboard_sources FOR
 -- Only who owns a workflow may let a dashboard show it.
 CREATE POLICY dashboard_sources_owner_insert ON reporting.dashboard_sources FOR INSERT TO authenticated
   WITH CHECK (dashboard_id IN (SELECT reporting.editable_dashboards())
-              AND EXISTS (SELECT FROM reporting.workflows w WHERE w.id = workflow_id AND w.user_id = (SELECT auth.uid())));
+              AND EXISTS (SELECT FROM reporting.workflows w WHERE w.id = dashboard_sources.workflow_id AND w.user_id = (SELECT auth.uid())));
 CREATE POLICY dashboard_sources_either_delete ON reporting.dashboard_sources FOR DELETE TO authenticated
   USING (workflow_id = ANY (ARRAY(SELECT w.id FROM reporting.workflows w WHERE w.user_id = (SELECT auth.uid())))
          OR dashboard_id = ANY (ARRAY(SELECT reporting.editable_dashboards())));

@@ -43,12 +43,12 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON reporting.ai_insights TO service_role;
 
 CREATE POLICY ai_insights_reader_select ON reporting.ai_insights FOR SELECT TO authenticated
   USING (user_id = (SELECT auth.uid())
-         OR NOT is_private AND EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id));
+         OR NOT is_private AND EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = ai_insights.dashboard_id));
 -- For all who read a dashboard only those write who may change it.
 CREATE POLICY ai_insights_author_insert ON reporting.ai_insights FOR INSERT TO authenticated
   WITH CHECK (user_id = (SELECT auth.uid())
               AND CASE WHEN is_private
-                       THEN dashboard_id IS NULL OR EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = dashboard_id)
+                       THEN dashboard_id IS NULL OR EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = ai_insights.dashboard_id)
                        ELSE dashboard_id IN (SELECT reporting.editable_dashboards()) END);
 CREATE POLICY ai_insights_author_delete ON reporting.ai_insights FOR DELETE TO authenticated
   USING (user_id = (SELECT auth.uid()));

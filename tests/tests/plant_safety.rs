@@ -393,7 +393,7 @@ fn anon_and_strangers_do_nothing() -> Result<()> {
     for role in ["anon", "authenticated", "service_role", &stranger] {
         for call in [
             format!("plant._set_resolved('{EVENT}', true, NULL, '{ANNA}')"),
-            "plant._user()".to_owned(),
+            "gemba._user()".to_owned(),
             "plant._caller()".to_owned(),
             "gemba._refuse_foreign_owner('plant.safety_events')".to_owned(),
         ] {
