@@ -51,20 +51,6 @@ CREATE FUNCTION plant._note_resolution() RETURNS trigger
   END
   $body$;
 
-CREATE FUNCTION plant._refuse_foreign_owner(guarded regclass) RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    -- Its triggers would run with the rights of whoever writes here, which are the extension's.
-    IF EXISTS (SELECT FROM pg_class c, pg_extension x
-                WHERE c.oid = guarded AND x.extname = 'gemba' AND c.relowner <> x.extowner
-                  AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner)) THEN
-      RAISE EXCEPTION 'the table belongs to somebody else than the extension' USING ERRCODE = '55000',
-        DETAIL = format('table %s', guarded), HINT = 'give it back to the owner of the extension';
-    END IF;
-  END
-  $body$;
-
 CREATE FUNCTION plant._log_safety_event() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -76,7 +62,7 @@ CREATE FUNCTION plant._log_safety_event() RETURNS trigger
                       WHEN NEW.is_resolved THEN 'resolved'
                       ELSE 'reopened' END;
   BEGIN
-    PERFORM plant._refuse_foreign_owner('plant.safety_event_log');
+    PERFORM gemba._refuse_foreign_owner('plant.safety_event_log');
     INSERT INTO plant.safety_event_log (event_id, action, note, user_id, done_by, was)
     VALUES (coalesce(NEW.id, OLD.id), what,
             CASE WHEN what IN ('recorded', 'resolved', 'reopened') THEN NEW.resolution_note END,
@@ -144,7 +130,7 @@ CREATE FUNCTION plant._set_resolved(event uuid, resolved boolean, note text, use
     acting uuid := coalesce(user_id, plant._user());
     known boolean;
   BEGIN
-    PERFORM plant._refuse_foreign_owner('plant.safety_events');
+    PERFORM gemba._refuse_foreign_owner('plant.safety_events');
     IF user_id IS NOT NULL AND NOT serves THEN
       RAISE EXCEPTION 'only service_role may act on behalf of somebody' USING ERRCODE = '42501',
         DETAIL = format('on_behalf_of %s, called by %s', user_id, plant._caller()),

@@ -4,6 +4,7 @@
 
 use super::relation::Relation;
 use crate::error::{Error, Result};
+use pgrx::PgRelation;
 use pgrx::prelude::*;
 
 /// Refuses unless the current user owns the table. Functions that ask this are not SECURITY DEFINER:
@@ -57,6 +58,24 @@ pub fn require_current_snapshots(what: &str) -> Result<()> {
         .hint("call it in READ COMMITTED")),
         _ => Ok(()),
     }
+}
+
+/// Refuses a table that belongs neither to the extension's owner nor to a superuser: its triggers would run with
+/// the rights of whoever writes there, which are the extension's.
+pub fn refuse_foreign_owner(table: &PgRelation) -> Result<()> {
+    // SAFETY: the table is open, and with it its row of pg_class.
+    let owner = unsafe { (*table.rd_rel).relowner };
+    if is_superuser(owner) || owner == extension_owner()? {
+        return Ok(());
+    }
+    Err(
+        Error::state("the table belongs to somebody else than the extension")
+            .detail(format!(
+                "table {}",
+                super::spi::qualified(table.namespace(), table.name())
+            ))
+            .hint("give it back to the owner of the extension"),
+    )
 }
 
 /// # Safety
@@ -134,12 +153,19 @@ pub fn as_owner_of_statement<T>(owner: pg_sys::Oid, work: impl FnOnce() -> T) ->
 
 /// Runs `work` with the rights of the extension's owner, for its own catalog.
 pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let owner = super::spi::read_one::<pg_sys::Oid>(
+    as_user(
+        extension_owner()?,
+        pg_sys::SECURITY_LOCAL_USERID_CHANGE,
+        work,
+    )
+}
+
+fn extension_owner() -> Result<pg_sys::Oid> {
+    Ok(super::spi::read_one::<pg_sys::Oid>(
         "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'gemba'",
         &[],
     )?
-    .unwrap_or(pg_sys::InvalidOid);
-    as_user(owner, pg_sys::SECURITY_LOCAL_USERID_CHANGE, work)
+    .unwrap_or(pg_sys::InvalidOid))
 }
 
 /// Names and operators in what `work` runs mean the server's own, whatever the session's search_path says.

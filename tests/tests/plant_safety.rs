@@ -392,13 +392,13 @@ fn anon_and_strangers_do_nothing() -> Result<()> {
     // Nor does anybody get at what stands behind the two functions.
     for role in ["anon", "authenticated", "service_role", &stranger] {
         for call in [
-            format!("_set_resolved('{EVENT}', true, NULL, '{ANNA}')"),
-            "_user()".to_owned(),
-            "_caller()".to_owned(),
-            "_refuse_foreign_owner('plant.safety_events')".to_owned(),
+            format!("plant._set_resolved('{EVENT}', true, NULL, '{ANNA}')"),
+            "plant._user()".to_owned(),
+            "plant._caller()".to_owned(),
+            "gemba._refuse_foreign_owner('plant.safety_events')".to_owned(),
         ] {
             let result = as_user(&mut client, role, Some(ANNA), |tx| {
-                tx.batch_execute(&format!("SELECT * FROM plant.{call}"))
+                tx.batch_execute(&format!("SELECT * FROM {call}"))
             });
             expect_sqlstate(result, "42501");
         }

@@ -193,7 +193,7 @@ CREATE FUNCTION sqp.claim_refresh(
     top int;
   BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-      PERFORM sqp._require_current_snapshots('refreshes cannot be claimed');
+      PERFORM gemba._require_current_snapshots('refreshes cannot be claimed');
     END IF;
     IF most IS NULL OR most < 1 OR most > 10000 THEN
       RAISE EXCEPTION 'most is out of its range' USING ERRCODE = '22023', DETAIL = format('most %s', coalesce(most::text, 'NULL')),

@@ -5,7 +5,7 @@ CREATE FUNCTION sqp._take_turns_on_dependencies() RETURNS trigger
   AS $body$
   BEGIN
     -- Two writers, each with half of a cycle, must see each other's half.
-    PERFORM sqp._require_current_snapshots('dependencies cannot be changed');
+    PERFORM gemba._require_current_snapshots('dependencies cannot be changed');
     PERFORM pg_advisory_xact_lock(1936814082, 0);
     RETURN NULL;
   END

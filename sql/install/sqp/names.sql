@@ -47,15 +47,3 @@ CREATE FUNCTION sqp._priority(table_name text) RETURNS int
   AS $body$
     SELECT CASE WHEN right(table_name, 5) = '_data' THEN 90 WHEN table_name LIKE '%summary%' THEN 80 ELSE 70 END
   $body$;
-
-CREATE FUNCTION sqp._require_current_snapshots(what text) RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-      RAISE EXCEPTION '% in a transaction of this isolation level', what USING ERRCODE = '25001',
-        DETAIL = format('isolation level %s', current_setting('transaction_isolation')),
-        HINT = 'call it in READ COMMITTED';
-    END IF;
-  END
-  $body$;

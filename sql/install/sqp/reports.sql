@@ -263,7 +263,7 @@ CREATE FUNCTION sqp.reap_expired_runs()
     moment timestamptz := clock_timestamp();
     r record;
   BEGIN
-    PERFORM sqp._require_current_snapshots('expired runs cannot be taken back');
+    PERFORM gemba._require_current_snapshots('expired runs cannot be taken back');
     -- The clock was set back: such a lease would last for as long as that was.
     UPDATE sqp.refresh_config c SET lease_expires_at = moment + c.lease, claimable_at = moment + c.lease
      WHERE c.id IN (SELECT k.id FROM sqp.refresh_config k
