@@ -1,4 +1,4 @@
-//! What the rooms need from PostgreSQL, each in one small file: queries, names, locks, roles,
+//! What the rooms need from PostgreSQL, each in one small file: queries, names, locks, roles, settings,
 //! sub-transactions, time zones. Nothing here knows a domain.
 
 pub mod backend;
@@ -9,6 +9,7 @@ pub mod lock;
 pub mod numeric;
 pub mod relation;
 pub mod role;
+pub mod setting;
 pub mod spi;
 pub mod subtransaction;
 pub mod time;

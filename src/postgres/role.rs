@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use super::relation::Relation;
+use super::setting::with_setting;
 use crate::error::{Error, Result};
 use pgrx::PgRelation;
 use pgrx::prelude::*;
@@ -171,28 +172,7 @@ fn extension_owner() -> Result<pg_sys::Oid> {
 /// Names and operators in what `work` runs mean the server's own, whatever the session's search_path says.
 /// For code that runs with the extension's rights in a session that is not ours.
 pub fn with_pinned_search_path<T>(work: impl FnOnce() -> T) -> T {
-    with_search_path("pg_catalog, pg_temp", work)
-}
-
-fn with_search_path<T>(path: &str, work: impl FnOnce() -> T) -> T {
-    let path = std::ffi::CString::new(path).unwrap_or_default();
-    // SAFETY: the nest level that is begun is ended here; an error ends it with its transaction.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            path.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-        let value = work();
-        pg_sys::AtEOXact_GUC(false, level);
-        value
-    }
+    with_setting(c"search_path", "pg_catalog, pg_temp", work)
 }
 
 /// Names mean what they mean in a new session of this database and user, whatever this function has set.
@@ -202,7 +182,7 @@ pub fn with_session_search_path<T>(work: impl FnOnce() -> T) -> T {
         &[],
     );
     let path = path.ok().flatten().unwrap_or_default();
-    with_search_path(&path, work)
+    with_setting(c"search_path", &path, work)
 }
 
 /// The oid of a role, if there is one of this name.

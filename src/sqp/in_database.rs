@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "a procedure that commits")]
 
 use crate::error::{Error, OrRaise, Result};
+use crate::postgres::setting::with_setting;
 use crate::postgres::subtransaction::{self, Failure};
 use crate::postgres::{role, spi};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -200,8 +201,11 @@ fn refresh(run: &Run) -> Result<Counts> {
     let name = spi::qualified(&run.schema, &run.table);
     let how = if concurrently { "CONCURRENTLY " } else { "" };
     let rows = role::as_owner_of_statement(owner, || -> Result<_> {
-        // Readers queue behind a lock that is waited for.
-        within_lock_timeout(|| spi::write(&format!("REFRESH MATERIALIZED VIEW {how}{name}"), &[]))?;
+        // Readers queue behind a lock that is waited for. One that cannot be had within a few seconds makes it fail;
+        // then it is tried again later.
+        with_setting(c"lock_timeout", "5s", || {
+            spi::write(&format!("REFRESH MATERIALIZED VIEW {how}{name}"), &[])
+        })?;
         let rows = spi::write_returning(&format!("SELECT count(*) FROM {name}"), &[], |row| {
             Ok(row.get::<i64>(1)?)
         })?;
@@ -215,18 +219,6 @@ fn refresh(run: &Run) -> Result<Counts> {
         .metadata
         .insert("concurrently".to_owned(), Value::Bool(concurrently));
     Ok(counts)
-}
-
-/// Locks that `work` cannot have within a few seconds make it fail; then it is tried again later.
-fn within_lock_timeout<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    const SET: &str = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
-    let before = spi::read_one::<String>("SELECT pg_catalog.current_setting('lock_timeout')", &[])?
-        .unwrap_or_default();
-    spi::write(SET, &["5s".into()])?;
-    let value = work()?;
-    // After an error the sub-transaction puts it back.
-    spi::write(SET, &[before.as_str().into()])?;
-    Ok(value)
 }
 
 /// Calls a refresh function without arguments.
