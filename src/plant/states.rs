@@ -27,8 +27,6 @@ fn window(
         return Err(Error::invalid("from_ts and to_ts must not be null")
             .hint("give the window as two instants"));
     };
-    let now = spi::read_one::<TimestampWithTimeZone>("SELECT pg_catalog.now()", &[])?
-        .map_or(i64::MAX, time::micros);
     let (from, to) = (time::micros(from), time::micros(to));
     if from >= to || from == i64::MIN || to == i64::MAX {
         return Err(
@@ -41,7 +39,7 @@ fn window(
                 .hint("the range is half-open: to_ts is the first instant that does not count"),
         );
     }
-    Ok((from, to.min(now)))
+    Ok((from, to.min(time::transaction_start())))
 }
 
 fn machines(

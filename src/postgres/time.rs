@@ -1,9 +1,9 @@
-//! PostgreSQL's own time zones, for `gemba_core::calendar`, and intervals as steps.
+//! PostgreSQL's own clock and time zones, the latter for `gemba_core::calendar`, and intervals as steps.
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use crate::error::{Error, Result};
-use gemba_core::calendar::{FixedOffset, Step, Zone};
+use gemba_core::calendar::{DAY, FixedOffset, Step, Zone};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
@@ -90,6 +90,12 @@ pub fn step(interval: &Interval) -> Result<Step> {
     })
 }
 
+/// About how many microseconds an interval is long: a month counts as 30 days.
+pub fn interval_micros(interval: &Interval) -> i64 {
+    let days = i64::from(interval.months()) * 30 + i64::from(interval.days());
+    days.saturating_mul(DAY).saturating_add(interval.micros())
+}
+
 /// An interval as a literal that PostgreSQL reads back unchanged whatever the session's IntervalStyle.
 pub fn interval_text(interval: &Interval) -> String {
     format!(
@@ -98,6 +104,18 @@ pub fn interval_text(interval: &Interval) -> String {
         interval.days(),
         interval.micros()
     )
+}
+
+/// The present moment, as clock_timestamp() tells it, in microseconds since 2000-01-01 UTC.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// The beginning of the transaction, which is SQL's now(), in the same.
+pub fn transaction_start() -> i64 {
+    // SAFETY: reads the backend's own state.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Microseconds since 2000-01-01 UTC of a timestamptz; infinities are `i64::MIN` and `i64::MAX`.
@@ -127,7 +145,7 @@ pub fn instant_text(micros: i64) -> String {
 
 /// A local time as a literal that does not depend on the session's DateStyle.
 pub fn local_text(micros: i64) -> String {
-    use gemba_core::calendar::{DAY, SECOND, date_of};
+    use gemba_core::calendar::{SECOND, date_of};
     let time = micros.rem_euclid(DAY);
     let seconds = time / SECOND;
     format!(

@@ -3,15 +3,13 @@
 //! There is one active checkpoint for a function and a table, kept so by a partial unique index. It expires
 //! unless it is saved again, and is then never resumed. What was overtaken may not save over what overtook it.
 
-use super::helpers;
 use crate::error::{Error, Result};
 use crate::postgres::json::JsonText;
 use crate::postgres::{spi, time};
+use gemba_core::calendar::DAY;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-
-const DAY: i64 = 86_400_000_000;
 
 /// Schema and name of a registered table.
 ///
@@ -34,8 +32,7 @@ fn table(name: &str) -> Result<(String, String)> {
 }
 
 fn lifetime(ttl: &Interval) -> Result<i64> {
-    let days = i64::from(ttl.months()) * 30 + i64::from(ttl.days());
-    let micros = days.saturating_mul(DAY).saturating_add(ttl.micros());
+    let micros = time::interval_micros(ttl);
     if !(1..=366 * DAY).contains(&micros) {
         return Err(Error::invalid("ttl is out of its range")
             .detail(format!("ttl {}", time::interval_text(ttl)))
@@ -109,7 +106,7 @@ fn save_checkpoint(
     if let Some(run) = run {
         require_run(run, &schema, &table)?;
     }
-    let now = helpers::now();
+    let now = time::now();
     let key = || {
         [
             function_name.into(),
@@ -179,7 +176,7 @@ fn resume_checkpoint(
     ErrorReport,
 > {
     let (schema, table) = table(table_name)?;
-    let now = helpers::now();
+    let now = time::now();
     let found = spi::read_row(
         "SELECT id, checkpoint_data, last_processed_row, total_rows, updated_at, expires_at FROM sqp.refresh_checkpoints
           WHERE function_name = $1 AND table_schema = $2 AND table_name = $3 AND status = 'active' AND expires_at > $4",
@@ -218,7 +215,7 @@ fn complete_checkpoint(function_name: &str, table_name: &str) -> Result<bool, Er
             function_name.into(),
             schema.into(),
             table.into(),
-            at(helpers::now()).into(),
+            at(time::now()).into(),
         ],
         |row| Ok(row.get::<bool>(1)?.unwrap_or(false)),
     )?;
@@ -233,7 +230,7 @@ fn expire_checkpoints() -> Result<i64, ErrorReport> {
         "UPDATE sqp.refresh_checkpoints SET status = 'expired', updated_at = $1
           WHERE id IN (SELECT id FROM sqp.refresh_checkpoints WHERE status = 'active' AND expires_at <= $1
                           FOR UPDATE SKIP LOCKED)",
-        &[at(helpers::now()).into()],
+        &[at(time::now()).into()],
     )?;
     Ok(expired as i64)
 }

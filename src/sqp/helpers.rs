@@ -59,7 +59,7 @@ thread_local! {
 #[pg_extern(schema = "sqp", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn _ready_audit_log() -> Result<(), ErrorReport> {
-    let now = now();
+    let now = time::now();
     let (from, to) = AUDIT_LOG_READY.get();
     if (from..to).contains(&now) {
         return Ok(());
@@ -130,13 +130,4 @@ fn table_of(schema: &str, name: &str) -> Result<Option<pg_sys::Oid>> {
         |row| Ok(row.get::<pg_sys::Oid>(1)?),
     )?;
     Ok(found.into_iter().next().flatten())
-}
-
-/// The clock, in microseconds since 2000-01-01.
-pub fn now() -> i64 {
-    // SAFETY: reads the clock.
-    #[expect(unsafe_code, reason = "the server's own clock")]
-    unsafe {
-        pg_sys::GetCurrentTimestamp()
-    }
 }

@@ -7,7 +7,6 @@
 //! it will run by itself now. A parent's turn moves on with each run while its child's stays, so no child
 //! starves.
 
-use super::helpers;
 use crate::error::Result;
 use crate::postgres::{spi, time};
 use gemba_core::dag::{self, Node};
@@ -370,7 +369,7 @@ fn refresh_plan() -> Result<
     // Both as of one moment.
     let (configs, edges) =
         spi::with_callers_snapshot(|| -> Result<_> { Ok((read_configs()?, read_edges()?)) })?;
-    let (mut plan, order) = Plan::new(configs, &edges, helpers::now());
+    let (mut plan, order) = Plan::new(configs, &edges, time::now());
     let index: HashMap<i64, usize> = plan
         .configs
         .iter()

@@ -92,7 +92,7 @@ fn schedule(
     }
     let caller = role::current();
     let run_as = acting_role(caller, run_as)?;
-    let now = catalog::now()?;
+    let now = time::timestamptz(time::now());
     let zone = ServerZone::named(time_zone)?;
     let parsed = timetable::parse(schedule, time::micros(now))?;
     let next = timetable::next(&parsed, time::micros(now), &zone);
@@ -228,7 +228,7 @@ fn unschedule(name: &str) -> Result<bool, ErrorReport> {
 #[search_path(pg_catalog, pg_temp)]
 fn enable_job(name: &str, enabled: default!(bool, "true")) -> Result<bool, ErrorReport> {
     let id = existing_job(name)?;
-    let now = catalog::now()?;
+    let now = time::timestamptz(time::now());
     let changed = role::as_extension(|| {
         let timetable = spi::read_row(
             "SELECT schedule, time_zone, anchor, next_run_at FROM gemba.jobs WHERE id = $1",
@@ -267,7 +267,7 @@ fn enable_job(name: &str, enabled: default!(bool, "true")) -> Result<bool, Error
 #[search_path(pg_catalog, pg_temp)]
 fn run_job_now(name: &str) -> Result<TimestampWithTimeZone, ErrorReport> {
     let id = existing_job(name)?;
-    let now = catalog::now()?;
+    let now = time::timestamptz(time::now());
     let (enabled, working) = role::as_extension(|| {
         let enabled = spi::write_returning(
             "UPDATE gemba.jobs SET again_at = $2, attempt = 0 WHERE id = $1 RETURNING enabled",

@@ -168,17 +168,9 @@ pub fn next_run(
     })
 }
 
-/// About how long an interval is.
-fn micros(interval: &Interval) -> i64 {
-    const DAY: i64 = 86_400_000_000;
-    (i64::from(interval.months()).saturating_mul(30 * DAY))
-        .saturating_add(i64::from(interval.days()).saturating_mul(DAY))
-        .saturating_add(interval.micros())
-}
-
 /// A timeout as the server's timers take it; none when it is nothing or longer than they can hold.
 pub fn milliseconds(timeout: Interval) -> Option<i32> {
-    i32::try_from(micros(&timeout) / 1_000)
+    i32::try_from(time::interval_micros(&timeout) / 1_000)
         .ok()
         .filter(|ms| *ms > 0)
 }
@@ -326,7 +318,7 @@ pub fn settle() -> Result<()> {
                 status: row.get::<String>(2)?.unwrap_or_default(),
                 attempt: row.get::<i32>(3)?.unwrap_or(1),
                 retries: row.get::<i32>(4)?.unwrap_or(0),
-                retry_after: row.get::<Interval>(5)?.map_or(0, |interval| micros(&interval)),
+                retry_after: row.get::<Interval>(5)?.map_or(0, |interval| time::interval_micros(&interval)),
                 interruptions: row.get::<i32>(6)?.unwrap_or(0),
             })
         },
@@ -428,7 +420,7 @@ pub fn next_due() -> Result<Option<TimestampWithTimeZone>> {
 
 /// Brings forward what lies further ahead than its timetable says, because the clock was set back.
 pub fn follow_clock() -> Result<()> {
-    let now = now()?;
+    let now = time::timestamptz(time::now());
     // A retry waits an hour at most, or its own time if that is longer.
     spi::write(
         "UPDATE gemba.jobs SET again_at = $1
@@ -467,10 +459,4 @@ pub fn follow_clock() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The present moment, not the transaction's beginning.
-pub fn now() -> Result<TimestampWithTimeZone> {
-    Ok(spi::read_one("SELECT pg_catalog.clock_timestamp()", &[])?
-        .unwrap_or_else(TimestampWithTimeZone::positive_infinity))
 }

@@ -8,7 +8,7 @@ use super::catalog::{self, Run, Runner};
 use crate::error::{Error, OrRaise, Result};
 use crate::gucs;
 use crate::postgres::subtransaction::{self, Failure};
-use crate::postgres::{role, spi};
+use crate::postgres::{role, spi, time};
 use pgrx::prelude::*;
 
 /// What became of one run.
@@ -27,11 +27,11 @@ pub fn run_due(most: usize) -> Result<Vec<Outcome>> {
         return Ok(outcomes);
     }
     let caller = role::current();
-    let begun = role::as_extension(|| {
+    role::as_extension(|| {
         catalog::end_orphans(&[])?;
-        catalog::settle()?;
-        catalog::now()
+        catalog::settle()
     })?;
+    let begun = time::timestamptz(time::now());
     while outcomes.len() < most {
         let run = role::as_extension(|| catalog::begin_due(1, begun, Runner::Session(caller)))?;
         let Some(run) = run.into_iter().next() else {

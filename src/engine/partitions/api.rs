@@ -281,7 +281,7 @@ fn failed(parent: pg_sys::Oid, partition: Option<String>, failure: &Failure) -> 
 }
 
 fn make_ahead(set: &Set) -> Result<Vec<Action>> {
-    let now = set.on_grid(now()?);
+    let now = set.on_grid(time::transaction_start());
     let mut until = set.next(now);
     for _ in 0..set.premake {
         until = set.next(until);
@@ -411,11 +411,4 @@ fn retire_expired(set: &Set, holding: bool) -> Result<Vec<Action>> {
         }
     }
     Ok(actions)
-}
-
-fn now() -> Result<i64> {
-    Ok(
-        spi::read_one::<TimestampWithTimeZone>("SELECT pg_catalog.now()", &[])?
-            .map_or(0, time::micros),
-    )
 }

@@ -72,7 +72,7 @@ fn look(children: &[Going], check_clock: bool) -> Result<Option<Look>> {
         return Ok(None);
     }
     let ours: Vec<i64> = children.iter().map(|child| child.run).collect();
-    let now = catalog::now()?;
+    let now = time::timestamptz(time::now());
     if check_clock {
         catalog::follow_clock()?;
     }
