@@ -1,6 +1,3 @@
 DROP VIEW reporting.my_dashboards;
-DROP TABLE reporting.dashboard_sources;
-DROP TABLE reporting.dashboard_versions;
-DROP TABLE reporting.dashboard_shares;
-DROP TABLE reporting.dashboard_widgets;
-DROP TABLE reporting.dashboards;
+DROP TABLE reporting.dashboard_sources, reporting.dashboard_versions, reporting.dashboard_shares,
+  reporting.dashboard_widgets, reporting.dashboards;

@@ -6,8 +6,6 @@ CREATE TABLE reporting.metric_definitions (
   denominator  text NOT NULL,
   factor       numeric NOT NULL DEFAULT 1,
   description  text,
-  created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
-  updated_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT metric_definitions_name_check CHECK (pg_catalog.length(name) BETWEEN 1 AND 100),
   CONSTRAINT metric_definitions_factor_check CHECK (factor <> 0 AND factor > '-Infinity' AND factor < 'Infinity')
 );

@@ -9,7 +9,7 @@ use gemba_tests::{
 use postgres::Client;
 
 /// Those that stand on their own tables.
-const MODULES: [&str; 3] = ["telemetry", "plant", "sqp"];
+const MODULES: [&str; 4] = ["telemetry", "plant", "sqp", "reporting"];
 
 fn names(client: &mut Client, sql: &str) -> Result<Vec<String>> {
     Ok(client
@@ -184,7 +184,7 @@ fn goes_down_and_up_again(module: &str) -> Result<()> {
         "SELECT oid::regclass::text FROM pg_class
           WHERE relnamespace IN ('telemetry'::regnamespace, 'gemba_archive'::regnamespace)
              -- Their types are the extension's.
-             OR relnamespace IN ('plant'::regnamespace, 'sqp'::regnamespace) AND relkind <> 'c'
+             OR relnamespace IN ('plant'::regnamespace, 'reporting'::regnamespace, 'sqp'::regnamespace) AND relkind <> 'c'
          UNION ALL SELECT evtname FROM pg_event_trigger WHERE evtname NOT LIKE 'gemba%'
          UNION ALL SELECT parent::text FROM gemba.partition_sets
          UNION ALL SELECT rollup::text FROM gemba.rollups",
@@ -434,6 +434,7 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
         "gemba_archive",
         "gemba_internal",
         "plant",
+        "reporting",
         "sqp",
         "telemetry",
     ];

@@ -16,6 +16,7 @@ fn the_matrix_is_as_expected() -> Result<()> {
             "gemba_internal",
             "auth",
             "plant",
+            "reporting",
             "sqp",
             "telemetry",
         ],
