@@ -164,7 +164,7 @@ COMMENT ON FUNCTION plant.morning_report_html(date) IS 'the morning report as on
 COMMENT ON FUNCTION reporting.new_id(text) IS 'a new id that nobody can guess: the prefix, _ and 24 random digits';
 COMMENT ON FUNCTION reporting.shared_dashboards(text) IS 'dashboards of others that are shared with the caller; with ''edit'', those that the caller may change';
 COMMENT ON FUNCTION reporting.editable_dashboards() IS 'dashboards that the caller may change: the caller''s own, and those shared for it';
-COMMENT ON FUNCTION reporting.shown_workflows() IS 'workflows that dashboards show, with their owner''s consent, that the caller may read';
+COMMENT ON FUNCTION reporting.shown_workflows() IS 'workflows that dashboards show, with their owner''s consent, that the caller may read; templates do not count';
 COMMENT ON FUNCTION reporting.update_updated_at_column() IS 'trigger: keeps updated_at';
 COMMENT ON FUNCTION reporting.create_dashboard(text, text, text, jsonb, jsonb, boolean, boolean, uuid) IS 'makes an empty dashboard of the caller''s (owner is for service_role); returns its dashboard_id';
 COMMENT ON FUNCTION reporting.add_widget(text, text, text, jsonb, jsonb, text, jsonb, text) IS 'puts a widget on a dashboard, below the others where no position is given; returns its widget_id';

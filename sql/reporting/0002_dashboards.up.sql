@@ -28,7 +28,7 @@ COMMENT ON COLUMN reporting.dashboards.user_id IS 'the owner; NULL: the house''s
 COMMENT ON COLUMN reporting.dashboards.layout_config IS 'the grid: {"columns": 1 to 48, 12 without it, "row_height": pixels, "custom": anything}';
 COMMENT ON COLUMN reporting.dashboards.filter_config IS 'filters and period of widgets that have none of their own';
 COMMENT ON COLUMN reporting.dashboards.is_public IS 'every logged-in user may read it, and what it shows';
-COMMENT ON COLUMN reporting.dashboards.is_template IS 'every logged-in user may read it, and make one like it';
+COMMENT ON COLUMN reporting.dashboards.is_template IS 'every logged-in user may read it and make one like it, without seeing its data';
 COMMENT ON COLUMN reporting.dashboards.version IS 'goes up by one with each transaction that changes what it looks like';
 
 CREATE TABLE reporting.dashboard_widgets (

@@ -47,9 +47,10 @@ CREATE POLICY ai_insights_reader_select ON reporting.ai_insights FOR SELECT TO a
 -- For all who read a dashboard only those write who may change it.
 CREATE POLICY ai_insights_author_insert ON reporting.ai_insights FOR INSERT TO authenticated
   WITH CHECK (user_id = (SELECT auth.uid())
-              AND CASE WHEN is_private
-                       THEN dashboard_id IS NULL OR EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = ai_insights.dashboard_id)
-                       ELSE dashboard_id IN (SELECT reporting.editable_dashboards()) END);
+              AND (dashboard_id IS NULL
+                   OR CASE WHEN is_private
+                           THEN EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = ai_insights.dashboard_id)
+                           ELSE dashboard_id IN (SELECT reporting.editable_dashboards()) END));
 CREATE POLICY ai_insights_author_delete ON reporting.ai_insights FOR DELETE TO authenticated
   USING (user_id = (SELECT auth.uid()));
 CREATE POLICY ai_insights_service_all ON reporting.ai_insights TO service_role USING (true) WITH CHECK (true);

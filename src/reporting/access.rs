@@ -26,9 +26,7 @@ const SHOWN: &str = "SELECT s.workflow_id
            UNION
            SELECT h.dashboard_id FROM reporting.dashboard_shares h WHERE h.shared_with_user_id = $1
            UNION
-           SELECT d.id FROM reporting.dashboards d WHERE d.is_public
-           UNION
-           SELECT d.id FROM reporting.dashboards d WHERE d.is_template) AS readable
+           SELECT d.id FROM reporting.dashboards d WHERE d.is_public) AS readable
      JOIN reporting.dashboard_sources s ON s.dashboard_id = readable.id
     GROUP BY s.workflow_id";
 
@@ -60,7 +58,8 @@ fn editable_dashboards() -> Result<SetOfIterator<'static, pgrx::Uuid>, ErrorRepo
     Ok(of_caller(&EDITABLE_PLAN, EDITABLE, None)?)
 }
 
-/// Workflows that are shown, with their owner's consent, by dashboards that the caller may read.
+/// Workflows that are shown, with their owner's consent, by dashboards that the caller may read. Not by templates:
+/// they are there to be copied, and a copy shows its owner's data.
 #[pg_extern(schema = "reporting", stable, parallel_safe)]
 #[search_path(pg_catalog, pg_temp)]
 fn shown_workflows() -> Result<SetOfIterator<'static, pgrx::Uuid>, ErrorReport> {
