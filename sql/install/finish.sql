@@ -110,6 +110,9 @@ GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO p
 -- What these return is short; planned for a thousand rows, a live view would look like a monster.
 ALTER FUNCTION gemba.pending_buckets(int) ROWS 1;
 ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
+ALTER FUNCTION reporting.shared_dashboards(text) ROWS 20;
+ALTER FUNCTION reporting.editable_dashboards() ROWS 50;
+ALTER FUNCTION reporting.shown_workflows() ROWS 50;
 
 -- Comments ----------------------------------------------------------------------------------------
 COMMENT ON FUNCTION gemba.deploy(text[]) IS 'brings the named modules (all, without arguments) and those they require to their latest version; safe to repeat';
