@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod cu_bems;
 pub mod dag;
 pub mod fixed;
+pub mod insights;
 pub mod instant;
 pub mod local_time;
 pub mod losses;

@@ -294,7 +294,7 @@ fn name(day: &Day) -> String {
 }
 
 /// Without line breaks or more than one blank in a row.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
