@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod calendar;
 pub mod cu_bems;
 pub mod dag;
+pub mod dashboard;
 pub mod fixed;
 pub mod insights;
 pub mod instant;
