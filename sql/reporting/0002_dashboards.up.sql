@@ -97,8 +97,9 @@ CREATE TRIGGER dashboards_check BEFORE INSERT OR UPDATE ON reporting.dashboards
 CREATE TRIGGER dashboards_layout_insert AFTER INSERT ON reporting.dashboards
   FOR EACH ROW EXECUTE FUNCTION reporting._keep_dashboard();
 CREATE TRIGGER dashboards_layout_update AFTER UPDATE OF name, description, layout_config, filter_config ON reporting.dashboards
-  FOR EACH ROW WHEN ((OLD.name, OLD.description, OLD.layout_config, OLD.filter_config)
-                     IS DISTINCT FROM (NEW.name, NEW.description, NEW.layout_config, NEW.filter_config))
+  FOR EACH ROW WHEN (OLD.name IS DISTINCT FROM NEW.name OR OLD.description IS DISTINCT FROM NEW.description
+                     OR OLD.layout_config IS DISTINCT FROM NEW.layout_config
+                     OR OLD.filter_config IS DISTINCT FROM NEW.filter_config)
   EXECUTE FUNCTION reporting._keep_dashboard();
 
 CREATE TRIGGER update_dashboard_widgets_updated_at BEFORE UPDATE ON reporting.dashboard_widgets

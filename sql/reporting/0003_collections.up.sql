@@ -40,7 +40,7 @@ CREATE INDEX idx_report_collections_status ON reporting.report_data_collections 
 CREATE INDEX idx_report_collections_user_id ON reporting.report_data_collections (user_id);
 -- One at a time, so that their weeks do not overlap.
 CREATE UNIQUE INDEX report_data_collections_open_key ON reporting.report_data_collections (workflow_id, instance_id)
-  WHERE status IN ('pending', 'running', 'paused');
+  WHERE status = 'pending' OR status = 'running' OR status = 'paused';
 COMMENT ON TABLE reporting.report_data_collections IS 'what is collected week by week; counts, progress and status follow from the weeks';
 COMMENT ON COLUMN reporting.report_data_collections.user_id IS 'who started it; NULL: the application itself';
 COMMENT ON COLUMN reporting.report_data_collections.progress_percentage IS 'whole percent of target_weeks that are completed or skipped; never falls';

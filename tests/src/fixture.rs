@@ -9,8 +9,9 @@ use postgres::Client;
 pub const ONE_SENSOR: &str =
     "INSERT INTO telemetry.sensors (sensor_id, floor_number) VALUES ('floor1.s1', 1)";
 
-/// The user with everything, from fixture.sql.
+/// Users from fixture.sql: one with everything, one with a free subscription and a share of a dashboard.
 const PROFESSIONAL: &str = "00000000-0000-0000-0000-0000000000a1";
+const FREE: &str = "00000000-0000-0000-0000-0000000000f1";
 
 /// The fixture's role: of a cluster, so a dump of one database does not bring it.
 pub fn fixture_role(cluster: &Cluster) -> Result<()> {
@@ -167,6 +168,7 @@ pub fn assert_works(client: &mut Client) -> Result<()> {
         "a user without a subscription sees {seen} readings"
     );
     plant_works(client)?;
+    reports_work(client)?;
     refreshes_work(client)?;
     jobs_work(client)
 }
@@ -332,6 +334,39 @@ fn refreshes_work(client: &mut Client) -> Result<()> {
         ],
     )
     .context("refreshes after the move")
+}
+
+/// Dashboards, their versions and who may see them.
+fn reports_work(client: &mut Client) -> Result<()> {
+    answers(
+        client,
+        &[
+            (
+                "SELECT version, widgets, is_current FROM reporting.layout_versions('dash_fixture')",
+                "(4,2,t) (3,2,f) (2,1,f) (1,0,f)",
+            ),
+            ("SELECT reporting.restore_layout('dash_fixture', 2)", "(5)"),
+            (
+                "SELECT array_agg(v.version ORDER BY v.version) FROM reporting.dashboard_versions v
+                   JOIN reporting.dashboards d ON d.id = v.dashboard_id WHERE d.dashboard_id = 'dash_fixture'",
+                "(\"{2,3,4,5}\")",
+            ),
+            (
+                "SELECT w.name, d.dashboard_id FROM reporting.dashboard_sources s
+                   JOIN reporting.workflows w ON w.id = s.workflow_id JOIN reporting.dashboards d ON d.id = s.dashboard_id ORDER BY 2",
+                "(\"sales \"\"of all\"\"\",dash_fixture) (\"sales \"\"of all\"\"\",dash_template)",
+            ),
+        ],
+    )
+    .context("reports")?;
+    // Who shares the dashboard, and may change it.
+    as_user(client, "authenticated", Some(FREE), |tx| {
+        tx.batch_execute(
+            "SELECT reporting.add_widget('dash_fixture', 'text', 't', '{\"content\": \"c\"}')",
+        )
+    })
+    .context("a shared dashboard")?;
+    Ok(())
 }
 
 fn agree(client: &mut Client, when: &str) -> Result<()> {

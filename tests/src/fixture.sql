@@ -95,6 +95,29 @@ SELECT sqp.request_refresh('daily_sqp_data');
 SELECT run_id FROM sqp.claim_refresh('edge-1', '20 days', 10);
 SELECT sqp.save_checkpoint('sync', 'daily_sqp_data', '{"page": 12.50, "cursor": "ü"}', 4000, 9000, '20 days');
 
+-- Reports -----------------------------------------------------------------------------------------
+UPDATE reporting.settings SET max_running_weeks = 7, keep_versions = 4;
+INSERT INTO reporting.amc_instances (id, instance_id, instance_name, capabilities) VALUES
+  ('00000000-0000-0000-0000-0000000000c1', 'amc-"1"', 'Konto Süd', '{"share": 1.10}');
+INSERT INTO reporting.workflows (id, workflow_id, name, instance_id, user_id, tags) VALUES
+  ('00000000-0000-0000-0000-0000000000d1', 'wf_fixture', 'sales "of all"', '00000000-0000-0000-0000-0000000000c1', '00000000-0000-0000-0000-0000000000a1', '["a"]');
+INSERT INTO reporting.workflow_executions (execution_id, workflow_id, status, progress)
+  VALUES ('exec_fixture', '00000000-0000-0000-0000-0000000000d1', 'completed', 100);
+INSERT INTO reporting.metric_definitions (name, numerator, denominator, factor) VALUES ('spend_share', 'spend', 'sales', 100.50);
+UPDATE reporting.metric_definitions SET description = 'ours: Klickrate' WHERE name = 'ctr';
+INSERT INTO reporting.dashboards (dashboard_id, name, user_id, template_type, layout_config, is_public)
+  VALUES ('dash_fixture', 'Übersicht "1"', '00000000-0000-0000-0000-0000000000a1', 'performance', '{"columns": 24}', false),
+         ('dash_template', 'Vorlage', NULL, 'custom', '{}', true);
+UPDATE reporting.dashboards SET is_template = true WHERE dashboard_id = 'dash_template';
+SELECT reporting.add_widget(d, 'metric_card', 'Clicks', '{"workflows": ["00000000-0000-0000-0000-0000000000d1"], "metrics": ["ctr"], "period": {"last": 4}}', widget_id => 'card')
+  FROM unnest(ARRAY['dash_fixture', 'dash_template']) AS d;
+SELECT reporting.add_widget('dash_fixture', 'text', 'Note', '{"content": "Zeile 1\nZeile 2"}', widget_id => 'note');
+SELECT reporting.move_widgets('dash_fixture', '{"note": {"x": 12, "y": 0, "width": 12, "height": 4}}');
+SELECT reporting.share_dashboard('dash_fixture', '00000000-0000-0000-0000-0000000000f1', 'edit');
+INSERT INTO reporting.ai_insights (insight_id, user_id, dashboard_id, query_text, response_text, confidence_score, insight_type, related_metrics)
+  SELECT 'insight_fixture', '00000000-0000-0000-0000-0000000000a1', id, 'why?', 'because of the "campaign"', 0.75, 'trend_analysis', '{"ctr": 1.50}'
+    FROM reporting.dashboards WHERE dashboard_id = 'dash_fixture';
+
 -- Theirs, on ours ---------------------------------------------------------------------------------
 CREATE POLICY night_shift ON telemetry.sensor_readings FOR SELECT TO fixture_reader USING (sensor_id = 'floor4.s3');
 ALTER POLICY plausible_ranges_reader_select ON telemetry.plausible_ranges USING (max_value > 0);
@@ -114,6 +137,8 @@ CREATE INDEX assets_name_idx ON plant.assets (lower(name));
 CREATE INDEX live_snapshots_status_idx ON plant.live_snapshots (status) WHERE status = 'behind';
 COMMENT ON COLUMN plant.assets.area IS 'ours: North or South';
 SELECT gemba.manage_partitions('plant.live_snapshots', '1 day', premake => 2, retain => '3 days');
+ALTER POLICY workflows_reader_select ON reporting.workflows USING (user_id = (SELECT auth.uid()) OR is_template OR status = 'public');
+CREATE INDEX dashboards_name_idx ON reporting.dashboards (lower(name));
 ALTER POLICY refresh_checkpoints_reader_select ON sqp.refresh_checkpoints USING (status = 'active');
 GRANT SELECT ON sqp.weekly_summary TO fixture_reader;
 CREATE INDEX weekly_summary_asin_idx ON sqp.weekly_summary (asin);
