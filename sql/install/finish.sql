@@ -103,6 +103,13 @@ GRANT EXECUTE ON FUNCTION
     sqp._build_summary(name, text, text, name, date, date)
   TO service_role;
 GRANT EXECUTE ON PROCEDURE sqp.refresh_all_due() TO service_role;
+-- Reports: aggregates.
+GRANT EXECUTE ON FUNCTION
+    reporting.record_week_metrics(uuid, jsonb, jsonb), reporting.rebuild_aggregates(uuid, uuid),
+    reporting._week_end(text), reporting._day_share(numeric, int, int, int), reporting._ratios(jsonb),
+    reporting._united(jsonb[]), reporting._build_periods(uuid, uuid, date, date), reporting._take_turns_on_data(uuid, uuid),
+    reporting._checked_metrics(jsonb)
+  TO service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -179,6 +186,8 @@ COMMENT ON FUNCTION reporting.share_dashboard(text, uuid, text) IS 'lets a user 
 COMMENT ON FUNCTION reporting.unshare(text, uuid) IS 'takes that back, or gives it back; returns whether there was anything';
 COMMENT ON FUNCTION reporting.layout_versions(text) IS 'how a dashboard looked, newest first';
 COMMENT ON FUNCTION reporting.restore_layout(text, int) IS 'makes a dashboard look as in an earlier version; returns the number of the new one';
+COMMENT ON FUNCTION reporting.record_week_metrics(uuid, jsonb, jsonb) IS 'records what a week brought, or replaces it, and builds the months and quarters that it belongs to; returns the rows that changed, none for a week that was skipped as a duplicate';
+COMMENT ON FUNCTION reporting.rebuild_aggregates(uuid, uuid) IS 'builds all months and quarters anew from their weeks, and all ratios; needed after a change of metric_definitions; returns how many rows changed';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
 COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';

@@ -36,7 +36,19 @@ CREATE TABLE reporting.report_data_aggregates (
   CONSTRAINT report_data_aggregates_objects_check
     CHECK (pg_catalog.jsonb_typeof(metrics) = 'object' AND pg_catalog.jsonb_typeof(dimensions) = 'object'),
   CONSTRAINT report_data_aggregates_row_count_check CHECK (row_count >= 0),
-  CONSTRAINT report_data_aggregates_data_date_check CHECK (pg_catalog.isfinite(data_date))
+  CONSTRAINT report_data_aggregates_key_check CHECK (
+    CASE aggregation_type
+      WHEN 'weekly' THEN aggregation_key ~ '^\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}$'
+        AND data_date = pg_catalog.make_date(pg_catalog.substr(aggregation_key, 1, 4)::int,
+              pg_catalog.substr(aggregation_key, 6, 2)::int, pg_catalog.substr(aggregation_key, 9, 2)::int)
+        AND reporting._week_end(aggregation_key) - data_date BETWEEN 0 AND 6
+      WHEN 'monthly' THEN aggregation_key ~ '^\d{4}-\d{2}$'
+        AND data_date = pg_catalog.make_date(pg_catalog.substr(aggregation_key, 1, 4)::int,
+              pg_catalog.substr(aggregation_key, 6, 2)::int, 1)
+      ELSE aggregation_key ~ '^\d{4}-Q[1-4]$'
+        AND data_date = pg_catalog.make_date(pg_catalog.substr(aggregation_key, 1, 4)::int,
+              pg_catalog.substr(aggregation_key, 7, 1)::int * 3 - 2, 1)
+    END)
 );
 CREATE INDEX idx_report_aggregates_workflow_instance ON reporting.report_data_aggregates (workflow_id, instance_id);
 CREATE INDEX idx_report_aggregates_type_date ON reporting.report_data_aggregates (aggregation_type, data_date);
@@ -59,6 +71,17 @@ CREATE TABLE reporting.workflow_data (
 );
 CREATE INDEX workflow_data_instance_id_idx ON reporting.workflow_data (instance_id);
 COMMENT ON TABLE reporting.workflow_data IS 'what there is of a workflow on an account; its version changes with each change of the aggregates, by which an unchanged dashboard is known';
+
+CREATE TRIGGER update_report_aggregates_updated_at BEFORE UPDATE ON reporting.report_data_aggregates
+  FOR EACH ROW EXECUTE FUNCTION reporting.update_updated_at_column();
+CREATE TRIGGER report_data_aggregates_note_insert AFTER INSERT ON reporting.report_data_aggregates
+  REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION reporting._note_data();
+CREATE TRIGGER report_data_aggregates_note_update AFTER UPDATE ON reporting.report_data_aggregates
+  REFERENCING OLD TABLE AS gone NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION reporting._note_data();
+CREATE TRIGGER report_data_aggregates_note_delete AFTER DELETE ON reporting.report_data_aggregates
+  REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION reporting._note_data();
+CREATE TRIGGER metric_definitions_check AFTER INSERT OR UPDATE ON reporting.metric_definitions
+  FOR EACH STATEMENT EXECUTE FUNCTION reporting._check_metric_definitions();
 
 -- Rights ------------------------------------------------------------------------------------------
 
