@@ -130,6 +130,16 @@ extension_sql_file!(
     name = "reporting_aggregates",
     requires = ["reporting_triggers"]
 );
+extension_sql_file!(
+    "../sql/install/reporting/collections.sql",
+    name = "reporting_collections",
+    requires = ["reporting_dashboards"]
+);
+extension_sql_file!(
+    "../sql/install/reporting/weeks.sql",
+    name = "reporting_weeks",
+    requires = ["reporting_collections"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

@@ -12,6 +12,13 @@ CREATE FUNCTION gemba._user() RETURNS uuid
   END
   $body$;
 
+-- As whom that runs: the role that was set, current_user being the owner of a SECURITY DEFINER function.
+CREATE FUNCTION gemba._caller() RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    SELECT CASE WHEN current_setting('role') = 'none' THEN session_user::text ELSE current_setting('role') END
+  $body$;
+
 CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
   RETURNS TABLE (leaf oid, from_time timestamptz, to_time timestamptz)
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'

@@ -65,6 +65,18 @@ GRANT EXECUTE ON FUNCTION
     reporting._copy(uuid, text, uuid)
   TO authenticated, service_role;
 
+-- Reports: collections. Users start and stop their own; workers are the application's.
+GRANT EXECUTE ON FUNCTION
+    reporting.start_collection(uuid, uuid, text, int, date, jsonb), reporting.pause(text), reporting.resume(text),
+    reporting.retry_failed(text), reporting.cancel(text)
+  TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+    reporting.claim_week(text, interval), reporting.heartbeat_week(uuid, interval, bigint),
+    reporting.complete_week(uuid, bigint, text, uuid, bigint), reporting.fail_week(uuid, text, bigint),
+    reporting.skip_week(uuid, text), reporting.reap_weeks(), reporting._check_lease(interval), reporting._free_place(int),
+    reporting._admit(uuid), reporting._check_execution(uuid, uuid), reporting._refuse_week(uuid, bigint)
+  TO service_role;
+
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
@@ -188,6 +200,17 @@ COMMENT ON FUNCTION reporting.layout_versions(text) IS 'how a dashboard looked, 
 COMMENT ON FUNCTION reporting.restore_layout(text, int) IS 'makes a dashboard look as in an earlier version; returns the number of the new one';
 COMMENT ON FUNCTION reporting.record_week_metrics(uuid, jsonb, jsonb) IS 'records what a week brought, or replaces it, and builds the months and quarters that it belongs to; returns the rows that changed, none for a week that was skipped as a duplicate';
 COMMENT ON FUNCTION reporting.rebuild_aggregates(uuid, uuid) IS 'builds all months and quarters anew from their weeks, and all ratios; needed after a change of metric_definitions; returns how many rows changed';
+COMMENT ON FUNCTION reporting.start_collection(uuid, uuid, text, int, date, jsonb) IS 'plans the weeks of a workflow on an account: a backfill of so many up to a day, or a weekly_update of those that are missing; safe to repeat: created says whether it is a new one';
+COMMENT ON FUNCTION reporting.pause(text) IS 'hands out no more weeks of a collection; those that run may end; returns the status';
+COMMENT ON FUNCTION reporting.resume(text) IS 'goes on with a collection that was paused or has failed: pending and failed weeks, by date; returns the status, pending where it has to wait for its turn';
+COMMENT ON FUNCTION reporting.retry_failed(text) IS 'tries the failed weeks of a collection again from the beginning; returns how many';
+COMMENT ON FUNCTION reporting.cancel(text) IS 'ends a collection for good; workers on its weeks are refused from then on; returns the status';
+COMMENT ON FUNCTION reporting.claim_week(text, interval) IS 'hands out the next week to collect, to one caller only and within the bounds of reporting.settings; it is taken back when the lease ends without a heartbeat';
+COMMENT ON FUNCTION reporting.heartbeat_week(uuid, interval, bigint) IS 'renews the lease of a week that is being collected; returns its new end';
+COMMENT ON FUNCTION reporting.complete_week(uuid, bigint, text, uuid, bigint) IS 'ends a week with its result; one whose result another collection has already is skipped as its duplicate; safe to repeat';
+COMMENT ON FUNCTION reporting.fail_week(uuid, text, bigint) IS 'ends a try that failed: the week is tried again, or has failed after settings.max_attempts; safe to repeat';
+COMMENT ON FUNCTION reporting.skip_week(uuid, text) IS 'leaves a week out, which counts as done; safe to repeat';
+COMMENT ON FUNCTION reporting.reap_weeks() IS 'takes back weeks whose lease ended without a heartbeat; they are tried again, or have failed after settings.max_attempts; returns how many';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
 COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';

@@ -12,13 +12,6 @@ CREATE FUNCTION plant._set_updated_at() RETURNS trigger
   END
   $body$;
 
-CREATE FUNCTION plant._caller() RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-    -- The role that was set, also where current_user is the owner of a SECURITY DEFINER function.
-    SELECT CASE WHEN current_setting('role') = 'none' THEN session_user::text ELSE current_setting('role') END
-  $body$;
-
 -- plant._set_resolved() tells the triggers for whom it acts by the setting gemba.resolving: a user's id, or
 -- 'nobody'. Without it somebody changes the table directly.
 CREATE FUNCTION plant._note_resolution() RETURNS trigger
@@ -58,7 +51,7 @@ CREATE FUNCTION plant._log_safety_event() RETURNS trigger
             CASE WHEN acting <> '' THEN nullif(acting, 'nobody')::uuid
                  WHEN what IN ('recorded', 'resolved') THEN coalesce(NEW.resolved_by, gemba._user())
                  ELSE gemba._user() END,
-            plant._caller(), CASE WHEN what IN ('changed', 'deleted') THEN to_jsonb(OLD) END);
+            gemba._caller(), CASE WHEN what IN ('changed', 'deleted') THEN to_jsonb(OLD) END);
     RETURN NULL;
   END
   $body$;
@@ -115,24 +108,24 @@ CREATE FUNCTION plant._set_resolved(event uuid, resolved boolean, note text, use
   AS $body$
   #variable_conflict use_column
   DECLARE
-    serves boolean := pg_has_role(plant._caller()::name, 'service_role', 'MEMBER');
+    serves boolean := pg_has_role(gemba._caller()::name, 'service_role', 'MEMBER');
     acting uuid := coalesce(user_id, gemba._user());
     known boolean;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('plant.safety_events');
     IF user_id IS NOT NULL AND NOT serves THEN
       RAISE EXCEPTION 'only service_role may act on behalf of somebody' USING ERRCODE = '42501',
-        DETAIL = format('on_behalf_of %s, called by %s', user_id, plant._caller()),
+        DETAIL = format('on_behalf_of %s, called by %s', user_id, gemba._caller()),
         HINT = 'leave on_behalf_of out: the logged-in user is recorded';
     END IF;
     IF NOT serves AND acting IS NULL THEN
       RAISE EXCEPTION 'nobody is logged in' USING ERRCODE = '42501',
-        DETAIL = format('called by %s without a user in request.jwt.claims', plant._caller()),
+        DETAIL = format('called by %s without a user in request.jwt.claims', gemba._caller()),
         HINT = 'call it with the claims of a logged-in user, or as service_role';
     END IF;
     IF NOT serves AND NOT coalesce((SELECT s.users_resolve FROM plant.settings s), false) THEN
       RAISE EXCEPTION 'users may not resolve safety events here' USING ERRCODE = '42501',
-        DETAIL = format('called by %s', plant._caller()),
+        DETAIL = format('called by %s', gemba._caller()),
         HINT = 'plant.settings.users_resolve is false: let the application''s server do it as service_role';
     END IF;
     SELECT e.is_resolved INTO known FROM plant.safety_events e WHERE e.id = event FOR UPDATE;

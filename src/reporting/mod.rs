@@ -25,5 +25,6 @@ pub const MODULE: Module = Module {
         migration!("reporting", 3, "0003_collections", "collections"),
         migration!("reporting", 4, "0004_aggregates", "aggregates"),
         migration!("reporting", 5, "0005_insights", "insights"),
+        migration!("reporting", 6, "0006_jobs", "jobs"),
     ],
 };

@@ -394,7 +394,7 @@ fn anon_and_strangers_do_nothing() -> Result<()> {
         for call in [
             format!("plant._set_resolved('{EVENT}', true, NULL, '{ANNA}')"),
             "gemba._user()".to_owned(),
-            "plant._caller()".to_owned(),
+            "gemba._caller()".to_owned(),
             "gemba._refuse_foreign_owner('plant.safety_events')".to_owned(),
         ] {
             let result = as_user(&mut client, role, Some(ANNA), |tx| {

@@ -67,7 +67,10 @@ const RULES: &[Rule] = &[
         offenders: "SELECT r.name || '.' || c.conname FROM pg_constraint c JOIN relations r ON r.oid = c.conrelid
                      WHERE c.contype = 'f' AND NOT EXISTS (
                        SELECT FROM pg_index i
-                        WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
+                        WHERE i.indrelid = c.conrelid AND i.indisvalid
+                          -- (Looking for a value implies that it is one.)
+                          AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)',
+                                 (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.conrelid AND ARRAY[a.attnum] = c.conkey)))
                           AND i.indnkeyatts >= cardinality(c.conkey)
                           AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)",
         excused: &[],
