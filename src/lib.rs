@@ -125,6 +125,11 @@ extension_sql_file!(
     name = "reporting_dashboards",
     requires = ["reporting_triggers"]
 );
+extension_sql_file!(
+    "../sql/install/reporting/insights.sql",
+    name = "reporting_insights",
+    requires = ["reporting_dashboards"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]
