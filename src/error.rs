@@ -51,6 +51,10 @@ impl Error {
         Self::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message)
     }
 
+    pub fn code(&self) -> PgSqlErrorCode {
+        self.code
+    }
+
     /// Code, message and detail, for a record of it.
     pub fn into_parts(self) -> (PgSqlErrorCode, String, Option<String>) {
         (self.code, self.message, self.detail)

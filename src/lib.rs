@@ -140,6 +140,11 @@ extension_sql_file!(
     name = "reporting_weeks",
     requires = ["reporting_collections"]
 );
+extension_sql_file!(
+    "../sql/install/reporting/insights.sql",
+    name = "reporting_insights",
+    requires = ["reporting_dashboards"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

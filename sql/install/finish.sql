@@ -76,6 +76,16 @@ GRANT EXECUTE ON FUNCTION
     reporting.skip_week(uuid, text), reporting.reap_weeks(), reporting._check_lease(interval), reporting._free_place(int),
     reporting._admit(uuid), reporting._check_execution(uuid, uuid), reporting._refuse_week(uuid, bigint)
   TO service_role;
+-- Reports: insights.
+GRANT EXECUTE ON FUNCTION
+    reporting.trend(float8[], float8[], float8), reporting.anomalies(date[], float8[], text, int, numeric, int),
+    reporting.detect_trend(uuid, text, text, int, uuid, jsonb),
+    reporting.detect_anomalies(uuid, text, text, int, uuid, numeric, jsonb),
+    reporting.detect_movers(text, text, int, uuid[], jsonb), reporting.dashboard_insights(text, boolean, numeric),
+    reporting.record_insight(text, text, text, text, numeric, jsonb, jsonb, uuid, boolean, uuid),
+    reporting.search_insights(text, text, text, int, text), reporting.conversation(uuid),
+    reporting._author(uuid, uuid), reporting._record_finding(text, text, text, text, numeric, jsonb, uuid)
+  TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
@@ -211,6 +221,15 @@ COMMENT ON FUNCTION reporting.complete_week(uuid, bigint, text, uuid, bigint) IS
 COMMENT ON FUNCTION reporting.fail_week(uuid, text, bigint) IS 'ends a try that failed: the week is tried again, or has failed after settings.max_attempts; safe to repeat';
 COMMENT ON FUNCTION reporting.skip_week(uuid, text) IS 'leaves a week out, which counts as done; safe to repeat';
 COMMENT ON FUNCTION reporting.reap_weeks() IS 'takes back weeks whose lease ended without a heartbeat; they are tried again, or have failed after settings.max_attempts; returns how many';
+COMMENT ON FUNCTION reporting.trend(float8[], float8[], float8) IS 'how values go: the median slope (Theil, Sen) per position with 95 % limits, and Mann and Kendall''s test of whether they go anywhere; positions count from 0 unless given';
+COMMENT ON FUNCTION reporting.anomalies(date[], float8[], text, int, numeric, int) IS 'values out of the ordinary by the modified z-score (Iglewicz, Hoaglin) against the same weekday of so many weeks before (weekday) or so many values before (trailing)';
+COMMENT ON FUNCTION reporting.detect_trend(uuid, text, text, int, uuid, jsonb) IS 'how a metric of a workflow goes over its last periods: one row, with a sentence, numbers and confidence';
+COMMENT ON FUNCTION reporting.detect_anomalies(uuid, text, text, int, uuid, numeric, jsonb) IS 'which of a metric''s last periods are out of the ordinary against the 12 before each; no rows where none is';
+COMMENT ON FUNCTION reporting.detect_movers(text, text, int, uuid[], jsonb) IS 'which of the workflows that the caller may read (or of those named) rose and fell most from one period to the newest';
+COMMENT ON FUNCTION reporting.dashboard_insights(text, boolean, numeric) IS 'what stands out in all that a dashboard shows, with at least this confidence; with record, kept in reporting.ai_insights, each once';
+COMMENT ON FUNCTION reporting.record_insight(text, text, text, text, numeric, jsonb, jsonb, uuid, boolean, uuid) IS 'keeps a question and its answer; private unless the caller may change the dashboard, or says otherwise (owner is for service_role); returns its insight_id';
+COMMENT ON FUNCTION reporting.search_insights(text, text, text, int, text) IS 'insights that the caller may read, best match first (newest first without search); before takes the insight_id of the last row to page on';
+COMMENT ON FUNCTION reporting.conversation(uuid) IS 'what the caller may read of a conversation, in its order';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
 COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';

@@ -11,7 +11,8 @@ CREATE TABLE reporting.ai_insights (
   confidence_score  numeric(3,2),
   insight_type      varchar(100),
   related_metrics   jsonb NOT NULL DEFAULT '{}',
-  created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  -- Not now(): what one transaction records has an order.
+  created_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
   conversation_id   uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
   is_private        boolean NOT NULL DEFAULT false,
   search            tsvector NOT NULL GENERATED ALWAYS AS (

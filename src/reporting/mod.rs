@@ -6,9 +6,11 @@
 //!
 //! - [`access`]: the caller's dashboards and workflows, for the policies
 //! - [`ids`]: ids that people can read and nobody can guess
+//! - [`insights`]: what stands out in the figures
 
 mod access;
 pub mod ids;
+mod insights;
 
 use crate::engine::migrate::Module;
 use crate::migration;
