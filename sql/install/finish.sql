@@ -64,6 +64,9 @@ GRANT EXECUTE ON FUNCTION
     reporting._dashboard(text), reporting._editable_dashboard(text), reporting._own_dashboard(text), reporting._owner(uuid),
     reporting._copy(uuid, text, uuid)
   TO authenticated, service_role;
+-- Reports: widgets. Triggers call these as the writer.
+GRANT EXECUTE ON FUNCTION reporting._check_widget(text, text, text, jsonb, jsonb, jsonb), reporting._check_dashboard(jsonb, jsonb)
+  TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;

@@ -6,9 +6,11 @@
 //!
 //! - [`access`]: the caller's dashboards and workflows, for the policies
 //! - [`ids`]: ids that people can read and nobody can guess
+//! - [`widgets`]: what a widget may hold and where it may stand, for the triggers
 
 mod access;
 pub mod ids;
+pub mod widgets;
 
 use crate::engine::migrate::Module;
 use crate::migration;
