@@ -129,6 +129,10 @@ extension_sql_file!(
     name = "reporting_dashboards",
     requires = ["reporting_triggers"]
 );
+extension_sql_file!(
+    "../sql/install/reporting/metrics.sql",
+    name = "reporting_metrics"
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

@@ -51,6 +51,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION plant.resolve_safety_event(uuid, text, uuid), plant.reopen_safety_event(uuid, text, uuid)
   TO authenticated, service_role;
 
+GRANT EXECUTE ON FUNCTION reporting.metrics_sum(jsonb) TO authenticated, service_role;
+
 GRANT EXECUTE ON FUNCTION sqp.refresh_plan() TO authenticated, service_role;
 
 -- Reports. Policies call the first three as the reader; the rest runs with the caller's rights.
@@ -182,6 +184,7 @@ COMMENT ON FUNCTION reporting.share_dashboard(text, uuid, text) IS 'lets a user 
 COMMENT ON FUNCTION reporting.unshare(text, uuid) IS 'takes that back, or gives it back; returns whether there was anything';
 COMMENT ON FUNCTION reporting.layout_versions(text) IS 'how a dashboard looked, newest first';
 COMMENT ON FUNCTION reporting.restore_layout(text, int) IS 'makes a dashboard look as in an earlier version; returns the number of the new one';
+COMMENT ON AGGREGATE reporting.metrics_sum(jsonb) IS 'metrics of many JSON objects, each key summed exactly; null is nothing';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
 COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';
