@@ -3,6 +3,10 @@
 //! A sum holds what fits 128 bits at its finest place. What does not fit is the caller's: it puts the sum
 //! aside and begins another.
 
+mod ratio;
+
+pub use ratio::RATIO_SCALE;
+
 /// A digit of a stored number is one of this base: four decimal ones.
 pub const BASE: u16 = 10_000;
 const PLACES: u32 = 4;
@@ -202,7 +206,7 @@ mod tests {
         (negative, weight, digits, decimals.len() as u16)
     }
 
-    fn sum(text: &str) -> Option<Sum> {
+    pub fn sum(text: &str) -> Option<Sum> {
         let (negative, weight, digits, scale) = stored(text);
         Sum::of_digits(negative, weight, &digits, scale)
     }

@@ -205,7 +205,7 @@ impl Table {
                 metrics: fields.metrics,
                 aggregation: fields.aggregation,
                 period: fields.period,
-                filters: Filters::read(NAME, fields.filters)?,
+                filters: Filters::read(&format!("{NAME}.filters"), fields.filters)?,
                 compare: fields.compare.unwrap_or(compare),
                 group_by: fields.group_by,
             },
