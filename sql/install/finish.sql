@@ -66,8 +66,10 @@ GRANT EXECUTE ON FUNCTION
     reporting._dashboard(text), reporting._editable_dashboard(text), reporting._own_dashboard(text), reporting._owner(uuid),
     reporting._copy(uuid, text, uuid)
   TO authenticated, service_role;
--- Reports: widgets. Triggers call these as the writer.
-GRANT EXECUTE ON FUNCTION reporting._check_widget(text, text, text, jsonb, jsonb, jsonb), reporting._check_dashboard(jsonb, jsonb)
+-- Reports: widgets and serving. Triggers call the first two as the writer; the others read with the caller's rights.
+GRANT EXECUTE ON FUNCTION
+    reporting._check_widget(text, text, text, jsonb, jsonb, jsonb), reporting._check_dashboard(jsonb, jsonb),
+    reporting.dashboard_payload(text, text), reporting.series(uuid, text, text, date, date, uuid, jsonb)
   TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
@@ -184,6 +186,8 @@ COMMENT ON FUNCTION reporting.share_dashboard(text, uuid, text) IS 'lets a user 
 COMMENT ON FUNCTION reporting.unshare(text, uuid) IS 'takes that back, or gives it back; returns whether there was anything';
 COMMENT ON FUNCTION reporting.layout_versions(text) IS 'how a dashboard looked, newest first';
 COMMENT ON FUNCTION reporting.restore_layout(text, int) IS 'makes a dashboard look as in an earlier version; returns the number of the new one';
+COMMENT ON FUNCTION reporting.dashboard_payload(text, text) IS 'a dashboard with the figures of all its widgets in one answer, as far as the caller may read them; given the version of the last answer, only {"unchanged": true} while nothing has changed';
+COMMENT ON FUNCTION reporting.series(uuid, text, text, date, date, uuid, jsonb) IS 'a metric of a workflow by week, month or quarter, in order: base metrics added up over accounts, ratios computed from the sums';
 COMMENT ON AGGREGATE reporting.metrics_sum(jsonb) IS 'metrics of many JSON objects, each key summed exactly; null is nothing';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';

@@ -6,10 +6,11 @@
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
+use super::json::JsonText;
 use super::long::Long;
 use super::numeric::Stored;
 use super::varlena;
-use pgrx::pg_sys;
+use pgrx::{IntoDatum, pg_sys};
 
 /// An object as it is stored.
 #[derive(Debug, Clone, Copy)]
@@ -194,4 +195,29 @@ pub fn of_numbers(mut pairs: Vec<(&[u8], Long)>) -> pg_sys::Datum {
     // SAFETY: the object is whole, its keys are sorted as the server wants them, and it is only read. What
     // is too large for a jsonb, the server refuses.
     pg_sys::Datum::from(unsafe { pg_sys::JsonbValueToJsonb(&raw mut object) })
+}
+
+/// A document that others are asked about. It lives as long as the call in which it was made.
+pub struct Part(pg_sys::Datum);
+
+impl Part {
+    /// Of the text of some JSON.
+    pub fn of(json: String) -> Option<Self> {
+        JsonText(json).into_datum().map(Self)
+    }
+
+    /// Does the document hold this, as the operator `@>` says?
+    ///
+    /// # Safety
+    /// The document is a jsonb.
+    pub unsafe fn is_in(&self, document: pg_sys::Datum) -> bool {
+        // SAFETY: both are jsonb; the server only reads them.
+        let held = unsafe {
+            pgrx::direct_function_call::<bool>(
+                pg_sys::jsonb_contains,
+                &[Some(document), Some(self.0)],
+            )
+        };
+        held == Some(true)
+    }
 }

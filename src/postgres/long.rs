@@ -9,6 +9,10 @@ use crate::error::Result;
 use gemba_core::metrics::Sum;
 use pgrx::pg_sys::{self, Datum};
 use pgrx::{AnyNumeric, IntoDatum};
+use std::cmp::Ordering;
+use std::ffi::CStr;
+
+type Operator = unsafe fn(pg_sys::FunctionCallInfo) -> Datum;
 
 /// A numeric in one piece.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +35,15 @@ impl Long {
                 unsafe { pg_sys::int64_div_fast_to_numeric(mantissa, sum.scale().into()) };
             return Ok(Self(Datum::from(numeric)));
         }
-        AnyNumeric::try_from(sum.text().as_str())
+        Self::of_text(&sum.text())
+    }
+
+    /// A number as it is written.
+    ///
+    /// # Errors
+    /// `22003` when it is none.
+    pub fn of_text(text: &str) -> Result<Self> {
+        AnyNumeric::try_from(text)
             .ok()
             .and_then(IntoDatum::into_datum)
             .map(Self)
@@ -41,13 +53,54 @@ impl Long {
     /// Both together, as the server adds them, which raises `22003` when they are too large.
     ///
     /// # Errors
-    /// None but that.
+    /// None but that; as for the operators that follow.
     pub fn plus(self, other: Self) -> Result<Self> {
-        // SAFETY: both are numerics, and their sum is none that is null.
-        let sum = unsafe {
-            pgrx::direct_function_call_as_datum(pg_sys::numeric_add, &[Some(self.0), Some(other.0)])
+        self.with(pg_sys::numeric_add, other.0)
+    }
+
+    pub fn minus(self, other: Self) -> Result<Self> {
+        self.with(pg_sys::numeric_sub, other.0)
+    }
+
+    pub fn times(self, other: Self) -> Result<Self> {
+        self.with(pg_sys::numeric_mul, other.0)
+    }
+
+    /// Raises `22012` where the other one is zero.
+    pub fn over(self, other: Self) -> Result<Self> {
+        self.with(pg_sys::numeric_div, other.0)
+    }
+
+    /// Half away from zero.
+    pub fn rounded(self, scale: u16) -> Result<Self> {
+        self.with(pg_sys::numeric_round, Datum::from(i32::from(scale)))
+    }
+
+    fn with(self, operator: Operator, other: Datum) -> Result<Self> {
+        // SAFETY: operators of numerics, each with what it wants beside the first, and none is ever null.
+        let result =
+            unsafe { pgrx::direct_function_call_as_datum(operator, &[Some(self.0), Some(other)]) };
+        result.map(Self).ok_or_else(too_long)
+    }
+
+    pub fn compared(self, other: Self) -> Ordering {
+        // SAFETY: as above.
+        let order = unsafe {
+            pgrx::direct_function_call::<i32>(pg_sys::numeric_cmp, &[Some(self.0), Some(other.0)])
         };
-        sum.map(Self).ok_or_else(too_long)
+        order.unwrap_or_default().cmp(&0)
+    }
+
+    /// As it is written.
+    ///
+    /// # Errors
+    /// None: what is a number can be written.
+    pub fn text(self) -> Result<String> {
+        // SAFETY: a numeric in one piece; what is written is a C string.
+        let text =
+            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::numeric_out, &[Some(self.0)]) };
+        text.map(|text| text.to_string_lossy().into_owned())
+            .ok_or_else(too_long)
     }
 
     pub fn datum(self) -> Datum {

@@ -11,6 +11,7 @@ pub mod lock;
 pub mod long;
 pub mod memory;
 pub mod numeric;
+pub mod plan;
 pub mod relation;
 pub mod role;
 pub mod setting;
