@@ -118,7 +118,11 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/reporting/triggers.sql",
     name = "reporting_triggers",
-    requires = [reporting::ids::new_id]
+    requires = [
+        reporting::ids::new_id,
+        reporting::widgets::_check_widget,
+        reporting::widgets::_check_layout,
+    ]
 );
 extension_sql_file!(
     "../sql/install/reporting/dashboards.sql",
@@ -144,6 +148,10 @@ extension_sql_file!(
     "../sql/install/reporting/insights.sql",
     name = "reporting_insights",
     requires = ["reporting_dashboards"]
+);
+extension_sql_file!(
+    "../sql/install/reporting/metrics.sql",
+    name = "reporting_metrics"
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 

@@ -51,6 +51,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION plant.resolve_safety_event(uuid, text, uuid), plant.reopen_safety_event(uuid, text, uuid)
   TO authenticated, service_role;
 
+GRANT EXECUTE ON FUNCTION reporting.metrics_sum(jsonb) TO authenticated, service_role;
+
 GRANT EXECUTE ON FUNCTION sqp.refresh_plan() TO authenticated, service_role;
 
 -- Reports. Policies call the first three as the reader; the rest runs with the caller's rights.
@@ -63,6 +65,11 @@ GRANT EXECUTE ON FUNCTION
     reporting.unshare(text, uuid), reporting.layout_versions(text), reporting.restore_layout(text, int),
     reporting._dashboard(text), reporting._editable_dashboard(text), reporting._own_dashboard(text), reporting._owner(uuid),
     reporting._copy(uuid, text, uuid)
+  TO authenticated, service_role;
+-- Reports: widgets and serving. Triggers call the first two as the writer; the others read with the caller's rights.
+GRANT EXECUTE ON FUNCTION
+    reporting._check_widget(text, text, text, jsonb, jsonb, jsonb), reporting._check_dashboard(jsonb, jsonb),
+    reporting.dashboard_payload(text, text), reporting.series(uuid, text, text, date, date, uuid, jsonb)
   TO authenticated, service_role;
 
 -- Reports: collections. Users start and stop their own; workers are the application's.
@@ -230,6 +237,9 @@ COMMENT ON FUNCTION reporting.dashboard_insights(text, boolean, numeric) IS 'wha
 COMMENT ON FUNCTION reporting.record_insight(text, text, text, text, numeric, jsonb, jsonb, uuid, boolean, uuid) IS 'keeps a question and its answer; private unless the caller may change the dashboard, or says otherwise (owner is for service_role); returns its insight_id';
 COMMENT ON FUNCTION reporting.search_insights(text, text, text, int, text) IS 'insights that the caller may read, best match first (newest first without search); before takes the insight_id of the last row to page on';
 COMMENT ON FUNCTION reporting.conversation(uuid) IS 'what the caller may read of a conversation, in its order';
+COMMENT ON FUNCTION reporting.dashboard_payload(text, text) IS 'a dashboard with the figures of all its widgets in one answer, as far as the caller may read them; given the version of the last answer, only {"unchanged": true} while nothing has changed';
+COMMENT ON FUNCTION reporting.series(uuid, text, text, date, date, uuid, jsonb) IS 'a metric of a workflow by week, month or quarter, in order: base metrics added up over accounts, ratios computed from the sums';
+COMMENT ON AGGREGATE reporting.metrics_sum(jsonb) IS 'metrics of many JSON objects, each key summed exactly; null is nothing';
 COMMENT ON FUNCTION sqp.refresh_plan() IS 'every registered table, parents before children: running, due, waiting (a parent comes first), blocked (by a parent that does not come), backing off, parked, scheduled or disabled, and why';
 COMMENT ON FUNCTION sqp.claim_refresh(text, interval, int, text[]) IS 'hands out refreshes that are due and whose parents are done, highest priority first, each to one caller only; the run is lost when the lease ends without a heartbeat';
 COMMENT ON FUNCTION sqp.heartbeat(bigint, interval) IS 'renews the lease of a run; returns its new end';

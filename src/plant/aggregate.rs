@@ -3,8 +3,7 @@
 //!
 //! All four share their parts. A row's state is added (`_oee_add` from the five inputs, `_oee_add_state`
 //! from a stored state) or taken away again when a window moves on, which is exact; the final functions
-//! give the ratios or the state itself. They are plain C functions because the server's `internal` type
-//! has no counterpart that pgrx could declare for all of them.
+//! give the ratios or the state itself.
 
 #![expect(
     unsafe_code,
@@ -13,8 +12,9 @@
 
 use super::formulas;
 use crate::error::{Error, OrRaise, Result};
+use crate::postgres::c_function::{Call, aggregate_memory, argument, c_function, null};
 use crate::postgres::composite::{Composite, composite, fields};
-use crate::postgres::numeric;
+use crate::postgres::{numeric, varlena};
 use gemba_core::fixed::Fixed;
 use gemba_core::oee::{Ideal, Invalid, Production, State};
 use pgrx::callconv::{Arg, ArgAbi};
@@ -23,27 +23,6 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
-use pgrx::varlena::{vardata_any, varsize_any_exhdr};
-
-/// Declares a function that the install script names, with the record by which the server knows how to
-/// call it.
-macro_rules! c_function {
-    ($name:ident, $info:ident, $work:ident($($argument:expr),*)) => {
-        /// # Safety
-        /// Called by PostgreSQL with the arguments that the install script declares.
-        #[unsafe(no_mangle)]
-        #[pg_guard]
-        pub unsafe extern "C-unwind" fn $name(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-            // SAFETY: fcinfo is the argument of this very call.
-            unsafe { $work(fcinfo $(, $argument)*) }
-        }
-
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $info() -> &'static pg_sys::Pg_finfo_record {
-            &pg_sys::Pg_finfo_record { api_version: 1 }
-        }
-    };
-}
 
 #[rustfmt::skip]
 mod exported {
@@ -62,26 +41,6 @@ mod exported {
 
 /// A stored state's fields, in the order of [`State::parts`].
 const PARTS: usize = 7;
-
-type Call = pg_sys::FunctionCallInfo;
-
-/// # Safety
-/// The function was declared with more than `number` arguments.
-unsafe fn argument(fcinfo: Call, number: usize) -> Option<pg_sys::Datum> {
-    // SAFETY: the caller vouches for the number.
-    unsafe {
-        let argument = &(*fcinfo).args.as_slice(number + 1)[number];
-        (!argument.isnull).then_some(argument.value)
-    }
-}
-
-/// # Safety
-/// `fcinfo` is the argument of a call by PostgreSQL.
-unsafe fn null(fcinfo: Call) -> pg_sys::Datum {
-    // SAFETY: as above.
-    unsafe { (*fcinfo).isnull = true }
-    pg_sys::Datum::null()
-}
 
 /// What an aggregate has seen so far. Of no rows there is no result, also when a moving window has let
 /// go of all it had.
@@ -126,25 +85,14 @@ unsafe fn running(fcinfo: Call) -> Option<*mut Running> {
 /// # Safety
 /// `fcinfo` is the argument of a call by PostgreSQL.
 unsafe fn keep(fcinfo: Call, running: Running) -> *mut Running {
-    let mut context = std::ptr::null_mut();
-    // SAFETY: the out-pointer is live; the memory is large enough and aligned.
+    // SAFETY: the call is PostgreSQL's.
     unsafe {
-        if pg_sys::AggCheckCallContext(fcinfo, &raw mut context) == 0 {
-            Err::<(), _>(
-                Error::state("this function is part of an aggregate")
-                    .hint("call plant.oee_agg, plant.oee_state_agg or plant.oee_merge"),
-            )
-            .or_raise();
-        }
-        // The server aligns to eight bytes, and wide integers want more.
-        let room = size_of::<Running>() + align_of::<Running>();
-        let memory = pg_sys::MemoryContextAlloc(context, room).cast::<u8>();
-        let memory = memory
-            .add(memory.align_offset(align_of::<Running>()))
-            .cast::<Running>();
-        memory.write(running);
-        memory
+        aggregate_memory(
+            fcinfo,
+            "call plant.oee_agg, plant.oee_state_agg or plant.oee_merge",
+        )
     }
+    .keep(running)
 }
 
 /// Adds a row to the running state, or takes one away. Rows with a NULL among their inputs do not count.
@@ -297,11 +245,7 @@ unsafe fn deserialize(fcinfo: Call) -> pg_sys::Datum {
         let Some(datum) = argument(fcinfo, 0) else {
             return null(fcinfo);
         };
-        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-        let bytes = std::slice::from_raw_parts(
-            vardata_any(varlena).cast::<u8>(),
-            varsize_any_exhdr(varlena),
-        );
+        let bytes = varlena::bytes(datum);
         let (rows, bytes) = bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
         let mut parts = [Fixed::ZERO; PARTS];
         for (part, bytes) in parts.iter_mut().zip(bytes.as_chunks().0) {

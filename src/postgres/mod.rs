@@ -2,14 +2,20 @@
 //! sub-transactions, time zones. Nothing here knows a domain.
 
 pub mod backend;
+pub mod c_function;
 pub mod composite;
 pub mod deadline;
 pub mod json;
+pub mod jsonb;
 pub mod lock;
+pub mod long;
+pub mod memory;
 pub mod numeric;
+pub mod plan;
 pub mod relation;
 pub mod role;
 pub mod setting;
 pub mod spi;
 pub mod subtransaction;
 pub mod time;
+pub mod varlena;

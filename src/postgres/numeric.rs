@@ -2,14 +2,15 @@
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
+use super::varlena;
 use crate::error::{Error, OrRaise, Result};
 use gemba_core::fixed::{Fixed, PLACES};
+use gemba_core::metrics::Sum;
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
-use pgrx::varlena::{vardata_any, varsize_any_exhdr};
 use rust_decimal::Decimal;
 
 /// A numeric argument or result, rounded to [`PLACES`] decimal places when it comes in.
@@ -21,7 +22,10 @@ const KIND: u16 = 0xC000;
 const LONG_NEGATIVE: u16 = 0x4000;
 const SHORT: u16 = 0x8000;
 const SPECIAL: u16 = 0xC000;
+const LONG_SCALE: u16 = 0x3FFF;
 const SHORT_NEGATIVE: u16 = 0x2000;
+const SHORT_SCALE: u16 = 0x1F80;
+const SHORT_SCALE_SHIFT: u32 = 7;
 const SHORT_WEIGHT_SIGN: u16 = 0x0040;
 const SHORT_WEIGHT: u16 = 0x003F;
 
@@ -75,48 +79,73 @@ pub fn of_fixed(value: Fixed) -> Option<pg_sys::Datum> {
 }
 
 /// A numeric as it is stored.
-struct Stored<'a> {
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
     negative: bool,
     /// The first digit's place: it counts for this power of [`BASE`].
-    weight: i32,
+    weight: i16,
+    /// Decimals that it shows.
+    scale: u16,
     digits: &'a [u8],
+    /// All of it, without the length in front.
+    body: &'a [u8],
 }
 
-impl Stored<'_> {
+impl<'a> Stored<'a> {
     /// # Safety
     /// The datum is a numeric and not null, and lives longer than what is made of it.
     unsafe fn read(datum: pg_sys::Datum) -> Result<Self> {
-        // SAFETY: detoasting gives a varlena that is whole; its data are 2-byte words, and an odd address
-        // of a short header is why they are read by bytes.
-        let bytes = unsafe {
-            let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-            std::slice::from_raw_parts(
-                vardata_any(varlena).cast::<u8>(),
-                varsize_any_exhdr(varlena),
-            )
-        };
-        let (header, rest) = bytes.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        // SAFETY: the caller vouches for the type.
+        Self::parse(unsafe { varlena::bytes(datum) })
+            .ok_or_else(|| out_of_range("it is not a finite number"))
+    }
+
+    /// A numeric without the length in front. Its data are 2-byte words, and a length of one byte may
+    /// leave them at an odd address, which is why they are read by bytes. None for NaN and the infinities.
+    #[inline]
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let (header, rest) = body.split_first_chunk().unwrap_or((&[0; 2], &[]));
         let header = u16::from_ne_bytes(*header);
         match header & KIND {
-            SPECIAL => Err(out_of_range("it is not a finite number")),
+            SPECIAL => None,
             SHORT => {
-                let magnitude = i32::from(header & SHORT_WEIGHT);
+                let magnitude = (header & SHORT_WEIGHT) as i16;
                 let below = header & SHORT_WEIGHT_SIGN != 0;
-                Ok(Self {
+                Some(Self {
                     negative: header & SHORT_NEGATIVE != 0,
                     weight: if below { magnitude - 64 } else { magnitude },
+                    scale: (header & SHORT_SCALE) >> SHORT_SCALE_SHIFT,
                     digits: rest,
+                    body,
                 })
             }
             sign => {
                 let (weight, digits) = rest.split_first_chunk().unwrap_or((&[0; 2], &[]));
-                Ok(Self {
+                Some(Self {
                     negative: sign == LONG_NEGATIVE,
-                    weight: i16::from_ne_bytes(*weight).into(),
+                    weight: i16::from_ne_bytes(*weight),
+                    scale: header & LONG_SCALE,
                     digits,
+                    body,
                 })
             }
         }
+    }
+
+    /// The number to be added up, where 128 bits are enough for it.
+    #[inline]
+    pub fn sum(&self) -> Option<Sum> {
+        Sum::of_digits(
+            self.negative,
+            self.weight,
+            self.digits.as_chunks().0,
+            self.scale,
+        )
+    }
+
+    /// The number without the length in front.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
     }
 
     /// The number in units of its `fraction`th digit behind the point, rounded half away from zero. None
@@ -128,7 +157,7 @@ impl Stored<'_> {
 
     fn magnitude(&self, fraction: i32) -> Option<i128> {
         let mut units: i128 = 0;
-        let mut place = self.weight;
+        let mut place = i32::from(self.weight);
         for pair in self.digits.as_chunks().0 {
             let digit = i128::from(u16::from_ne_bytes(*pair));
             if place < -fraction {
@@ -147,7 +176,7 @@ impl Stored<'_> {
     }
 }
 
-fn out_of_range(why: &str) -> Error {
+pub fn out_of_range(why: &str) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
         "the number cannot be computed with",

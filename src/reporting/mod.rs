@@ -7,10 +7,16 @@
 //! - [`access`]: the caller's dashboards and workflows, for the policies
 //! - [`ids`]: ids that people can read and nobody can guess
 //! - [`insights`]: what stands out in the figures
+//! - [`metrics`]: JSON objects of numbers, and their exact sums
+//! - [`serving`]: dashboards with their figures, in one answer
+//! - [`widgets`]: what a widget may hold and where it may stand, for the triggers
 
 mod access;
 pub mod ids;
 mod insights;
+mod metrics;
+mod serving;
+pub mod widgets;
 
 use crate::engine::migrate::Module;
 use crate::migration;

@@ -11,6 +11,7 @@ pub mod instant;
 pub mod local_time;
 pub mod losses;
 pub mod median;
+pub mod metrics;
 pub mod oee;
 pub mod ranges;
 pub mod sample;

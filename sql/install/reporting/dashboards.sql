@@ -303,37 +303,3 @@ CREATE FUNCTION reporting.restore_layout(dashboard text, version int) RETURNS in
     RETURN now_at;
   END
   $body$;
-
--- Widgets that do not fit in the grid, or stand on each other.
-CREATE FUNCTION reporting._check_layout(board uuid) RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-  DECLARE
-    r record;
-  BEGIN
-    FOR r IN
-      WITH placed AS MATERIALIZED (
-        SELECT w.widget_id, (w.position_config ->> 'x')::int AS x, (w.position_config ->> 'y')::int AS y,
-               (w.position_config ->> 'width')::int AS width, (w.position_config ->> 'height')::int AS height
-          FROM reporting.dashboard_widgets w WHERE w.dashboard_id = board
-      ), grid AS (
-        SELECT coalesce((d.layout_config ->> 'columns')::int, 12) AS columns FROM reporting.dashboards d WHERE d.id = board
-      )
-      SELECT p.widget_id AS one, NULL AS other, format('columns %s to %s of %s', p.x, p.x + p.width - 1, g.columns) AS place
-        FROM placed p CROSS JOIN grid g WHERE p.x < 0 OR p.y < 0 OR p.x + p.width > g.columns
-      UNION ALL
-      SELECT p.widget_id, o.widget_id, format('column %s, row %s', greatest(p.x, o.x), greatest(p.y, o.y))
-        FROM placed p JOIN placed o ON p.widget_id < o.widget_id AND p.x < o.x + o.width AND o.x < p.x + p.width
-                                   AND p.y < o.y + o.height AND o.y < p.y + p.height
-      LIMIT 1
-    LOOP
-      IF r.other IS NULL THEN
-        RAISE EXCEPTION 'the widget is outside the grid' USING ERRCODE = '23514',
-          DETAIL = format('widget %s: %s', r.one, r.place), HINT = 'place it inside, or give layout_config more columns';
-      END IF;
-      RAISE EXCEPTION 'two widgets overlap' USING ERRCODE = '23P01',
-        DETAIL = format('widgets %s and %s, at %s', r.one, r.other, r.place),
-        HINT = 'reporting.move_widgets() moves several at once';
-    END LOOP;
-  END
-  $body$;

@@ -22,6 +22,9 @@ CREATE FUNCTION reporting._check_dashboard_row() RETURNS trigger
         DETAIL = format('dashboard %s', OLD.dashboard_id),
         HINT = 'who shares it with the right to edit may change widgets, layout and filters; ask the owner for the rest';
     END IF;
+    IF TG_OP = 'INSERT' OR (OLD.layout_config, OLD.filter_config) IS DISTINCT FROM (NEW.layout_config, NEW.filter_config) THEN
+      PERFORM reporting._check_dashboard(NEW.layout_config, NEW.filter_config);
+    END IF;
     RETURN NEW;
   END
   $body$;
@@ -30,6 +33,13 @@ CREATE FUNCTION reporting._check_widget_row() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
+    IF TG_OP = 'INSERT'
+       OR (OLD.widget_type, OLD.chart_type, OLD.title, OLD.data_source, OLD.display_config, OLD.position_config)
+          IS DISTINCT FROM
+          (NEW.widget_type, NEW.chart_type, NEW.title, NEW.data_source, NEW.display_config, NEW.position_config) THEN
+      PERFORM reporting._check_widget(NEW.widget_type, NEW.chart_type, NEW.title, NEW.data_source, NEW.display_config,
+                                      NEW.position_config);
+    END IF;
     RETURN NEW;
   END
   $body$;

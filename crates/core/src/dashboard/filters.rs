@@ -54,7 +54,7 @@ impl Defaults {
         const NAME: &str = "filter_config";
         let fields: Fields = strict::object(NAME, json)?;
         Ok(Self {
-            filters: Filters::read(NAME, fields.filters)?,
+            filters: Filters::read(&format!("{NAME}.filters"), fields.filters)?,
             period: fields.period,
             custom: fields.custom,
         })
@@ -65,9 +65,16 @@ impl Defaults {
 pub(super) type Written = BTreeMap<String, Box<RawValue>>;
 
 impl Filters {
-    /// Reads the key `filters` of the configuration that is called `name`.
-    pub(super) fn read(name: &str, written: Option<Written>) -> Result<Self, Invalid> {
-        let path = format!("{name}.filters");
+    /// Reads filters that stand on their own; `name` is what they are called.
+    ///
+    /// # Errors
+    /// The place that cannot be.
+    pub fn parse(name: &str, json: &str) -> Result<Self, Invalid> {
+        Self::read(name, Some(strict::object(name, json)?))
+    }
+
+    /// Reads what stands at this path.
+    pub(super) fn read(path: &str, written: Option<Written>) -> Result<Self, Invalid> {
         let written = written.unwrap_or_default();
         if written.len() > MOST_DIMENSIONS {
             let why = format!(
@@ -78,7 +85,7 @@ impl Filters {
         }
         let mut filters = BTreeMap::new();
         for (dimension, value) in written {
-            let dimension = strict::text::<Name<200>>(&path, &dimension)?;
+            let dimension = strict::text::<Name<200>>(path, &dimension)?;
             let values = values(value.get()).map_err(|(item, why)| {
                 let item = item.map(|item| format!("[{item}]")).unwrap_or_default();
                 Invalid::new(format!("{path}.{dimension}{item}"), why)

@@ -10,6 +10,7 @@ mod display;
 mod filters;
 mod layout;
 mod query;
+mod range;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use display::{Colour, Currency, Display, Format};
 pub use filters::{Defaults, Filters, Scalar};
 pub use layout::{Layout, MOST_COLUMNS, MOST_ROWS, Overlap, Position, overlap};
 pub use query::{Aggregation, GroupBy, Period, Query, Sort, SortBy, Table};
+pub use range::Range;
 pub use strict::Custom;
 pub use widget::{ChartType, Draft, Kind, Prose, Widget, validate_widget};
 

@@ -41,7 +41,7 @@ pub struct Table {
 }
 
 /// How long the periods are that figures are kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Aggregation {
     #[default]
@@ -205,7 +205,7 @@ impl Table {
                 metrics: fields.metrics,
                 aggregation: fields.aggregation,
                 period: fields.period,
-                filters: Filters::read(NAME, fields.filters)?,
+                filters: Filters::read(&format!("{NAME}.filters"), fields.filters)?,
                 compare: fields.compare.unwrap_or(compare),
                 group_by: fields.group_by,
             },
@@ -262,16 +262,33 @@ impl Form for Period {
     }
 }
 
+impl Aggregation {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+            Self::Quarterly => "quarterly",
+        }
+    }
+
+    /// The one that is written so.
+    ///
+    /// # Errors
+    /// Another word; `path` is what it is called.
+    pub fn parse(path: &str, text: &str) -> Result<Self, Invalid> {
+        strict::text::<Word<Self>>(path, text)
+    }
+}
+
 impl Spelt for Aggregation {
     const EXPECTED: &'static str = "weekly, monthly or quarterly";
 
     fn spelt(text: &str) -> Option<Self> {
-        match text {
-            "weekly" => Some(Self::Weekly),
-            "monthly" => Some(Self::Monthly),
-            "quarterly" => Some(Self::Quarterly),
-            _ => None,
-        }
+        [Self::Weekly, Self::Monthly, Self::Quarterly]
+            .into_iter()
+            .find(|aggregation| aggregation.name() == text)
     }
 }
 

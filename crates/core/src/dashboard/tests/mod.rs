@@ -3,6 +3,7 @@
 mod anything;
 mod layout;
 mod query;
+mod range;
 mod widget;
 
 use super::*;

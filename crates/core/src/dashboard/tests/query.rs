@@ -411,6 +411,25 @@ fn filters_are_values_or_lists_of_them() {
 }
 
 #[test]
+fn filters_can_stand_on_their_own() {
+    let filters = Filters::parse("filters", r#"{"country": ["JP", "KR"]}"#).expect("filters");
+    assert_eq!(
+        serde_json::to_string(&filters).expect("JSON"),
+        r#"{"country":["JP","KR"]}"#
+    );
+    for (json, refusal) in [
+        ("[]", "filters: invalid type: sequence, expected an object"),
+        (
+            r#"{"a": [1, null]}"#,
+            "filters.a[1]: expected a string, a number, true or false",
+        ),
+    ] {
+        let refused = Filters::parse("filters", json).expect_err("refused");
+        assert_eq!(refused.to_string(), refusal);
+    }
+}
+
+#[test]
 fn a_dashboard_has_defaults() {
     let dashboard = Defaults::read(
         r#"{"filters": {"country": "JP", "brand": "A"}, "period": {"last": 4}, "custom": {"a": [1]}}"#,

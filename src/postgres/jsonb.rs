@@ -1,0 +1,223 @@
+//! jsonb as it is stored, read where it lies.
+//!
+//! An object is a header, the entries of its keys, those of its values, and then the data of all of them in
+//! the same order. Keys are sorted by length, then by bytes. An entry says what it is and how long, or, now
+//! and then, where it ends.
+
+#![expect(unsafe_code, reason = "this module is the boundary to the server")]
+
+use super::json::JsonText;
+use super::long::Long;
+use super::numeric::Stored;
+use super::varlena;
+use pgrx::{IntoDatum, pg_sys};
+
+/// An object as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Object<'a> {
+    /// The header and the entries of the keys.
+    head: &'a [u8],
+    keys: &'a [[u8; 4]],
+    values: &'a [[u8; 4]],
+    data: &'a [u8],
+}
+
+/// A value in an object.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    Null,
+    Number(Stored<'a>),
+    /// Something else, called by what it is: "a string", "an array" …
+    Other(&'static str),
+    /// What is stored makes no sense.
+    Broken,
+}
+
+/// What a document is instead of an object.
+#[derive(Debug, Clone, Copy)]
+pub struct NotAnObject(pub &'static str);
+
+impl<'a> Object<'a> {
+    /// The object of a document without the length in front.
+    ///
+    /// # Errors
+    /// The document is something else.
+    #[inline]
+    pub fn read(document: &'a [u8]) -> Result<Self, NotAnObject> {
+        Self::parse(document).ok_or_else(|| NotAnObject(container(document)))
+    }
+
+    #[inline]
+    fn parse(document: &'a [u8]) -> Option<Self> {
+        let header = u32::from_ne_bytes(*document.first_chunk()?);
+        if header & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        let count = (header & pg_sys::JB_CMASK) as usize;
+        let entry = size_of::<pg_sys::JEntry>();
+        let (entries, data) = document[entry..].split_at_checked(count * 2 * entry)?;
+        let (keys, values) = entries.as_chunks().0.split_at(count);
+        Some(Self {
+            head: &document[..entry + count * entry],
+            keys,
+            values,
+            data,
+        })
+    }
+
+    /// Everything about the keys: header and entries, and the keys themselves. Objects with the same of
+    /// both have the same keys in the same places.
+    pub fn shape(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let end = Spans::of(self.keys, 0).last().map_or(0, |span| span.end);
+        Some((self.head, self.data.get(..end)?))
+    }
+
+    /// Does it have this shape?
+    #[inline]
+    pub fn has_shape(&self, head: &[u8], keys: &[u8]) -> bool {
+        self.head == head && self.data.starts_with(keys)
+    }
+
+    /// Keys, whose bytes are UTF-8, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        let data = self.data;
+        Spans::of(self.keys, 0).map(move |span| data.get(span.start..span.end).unwrap_or_default())
+    }
+
+    /// Values in the order of the keys, which take up so many bytes.
+    #[inline]
+    pub fn values(&self, keys: usize) -> impl Iterator<Item = Value<'a>> {
+        let data = self.data;
+        Spans::of(self.values, keys).map(move |span| value(span, data).unwrap_or(Value::Broken))
+    }
+}
+
+/// Where an entry's data are, and what.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    kind: u32,
+    start: usize,
+    end: usize,
+}
+
+struct Spans<'a> {
+    entries: std::slice::Iter<'a, [u8; 4]>,
+    at: usize,
+}
+
+impl<'a> Spans<'a> {
+    #[inline]
+    fn of(entries: &'a [[u8; 4]], at: usize) -> Self {
+        Self {
+            entries: entries.iter(),
+            at,
+        }
+    }
+}
+
+impl Iterator for Spans<'_> {
+    type Item = Span;
+
+    #[inline]
+    fn next(&mut self) -> Option<Span> {
+        let entry = u32::from_ne_bytes(*self.entries.next()?);
+        let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+        let start = self.at;
+        self.at = if entry & pg_sys::JENTRY_HAS_OFF == 0 {
+            start + number
+        } else {
+            number
+        };
+        Some(Span {
+            kind: entry & pg_sys::JENTRY_TYPEMASK,
+            start,
+            end: self.at,
+        })
+    }
+}
+
+#[inline]
+fn value(span: Span, data: &[u8]) -> Option<Value<'_>> {
+    // Numbers and containers begin at multiples of four.
+    let aligned = || data.get(span.start.next_multiple_of(4)..span.end);
+    Some(match span.kind {
+        pg_sys::JENTRY_ISNUMERIC => Value::Number(Stored::parse(varlena::inner(aligned()?)?)?),
+        pg_sys::JENTRY_ISNULL => Value::Null,
+        pg_sys::JENTRY_ISSTRING => Value::Other("a string"),
+        pg_sys::JENTRY_ISBOOL_FALSE | pg_sys::JENTRY_ISBOOL_TRUE => Value::Other("a boolean"),
+        pg_sys::JENTRY_ISCONTAINER => Value::Other(container(aligned()?)),
+        _ => return None,
+    })
+}
+
+/// What a document, or a value that holds others, is called.
+fn container(bytes: &[u8]) -> &'static str {
+    let word = |at: usize| {
+        let word = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        u32::from_ne_bytes(word.copied().unwrap_or_default())
+    };
+    let header = word(0);
+    if header & pg_sys::JB_FOBJECT != 0 {
+        return "an object";
+    }
+    if header & pg_sys::JB_FSCALAR == 0 {
+        return "an array";
+    }
+    match word(4) & pg_sys::JENTRY_TYPEMASK {
+        pg_sys::JENTRY_ISNULL => "null",
+        pg_sys::JENTRY_ISNUMERIC => "a number",
+        pg_sys::JENTRY_ISSTRING => "a string",
+        _ => "a boolean",
+    }
+}
+
+/// An object of these keys, each once, and numbers.
+pub fn of_numbers(mut pairs: Vec<(&[u8], Long)>) -> pg_sys::Datum {
+    pairs.sort_unstable_by_key(|(key, _)| (key.len(), *key));
+    let mut built: Vec<pg_sys::JsonbPair> = pairs
+        .iter()
+        .map(|(key, number)| {
+            let mut pair = pg_sys::JsonbPair::default();
+            pair.key.type_ = pg_sys::jbvType::jbvString;
+            pair.key.val.string.val = key.as_ptr().cast_mut().cast();
+            pair.key.val.string.len = key.len() as i32;
+            pair.value.type_ = pg_sys::jbvType::jbvNumeric;
+            pair.value.val.numeric = number.datum().cast_mut_ptr();
+            pair
+        })
+        .collect();
+    let mut object = pg_sys::JsonbValue {
+        type_: pg_sys::jbvType::jbvObject,
+        ..Default::default()
+    };
+    object.val.object.nPairs = built.len() as i32;
+    object.val.object.pairs = built.as_mut_ptr();
+    // SAFETY: the object is whole, its keys are sorted as the server wants them, and it is only read. What
+    // is too large for a jsonb, the server refuses.
+    pg_sys::Datum::from(unsafe { pg_sys::JsonbValueToJsonb(&raw mut object) })
+}
+
+/// A document that others are asked about. It lives as long as the call in which it was made.
+pub struct Part(pg_sys::Datum);
+
+impl Part {
+    /// Of the text of some JSON.
+    pub fn of(json: String) -> Option<Self> {
+        JsonText(json).into_datum().map(Self)
+    }
+
+    /// Does the document hold this, as the operator `@>` says?
+    ///
+    /// # Safety
+    /// The document is a jsonb.
+    pub unsafe fn is_in(&self, document: pg_sys::Datum) -> bool {
+        // SAFETY: both are jsonb; the server only reads them.
+        let held = unsafe {
+            pgrx::direct_function_call::<bool>(
+                pg_sys::jsonb_contains,
+                &[Some(document), Some(self.0)],
+            )
+        };
+        held == Some(true)
+    }
+}
