@@ -145,7 +145,7 @@ fn every_role_and_every_command() -> Result<()> {
         ("UPDATE reporting.workflows SET user_id = user_id".into(), ["N", "N", "N", "N", "N", "N", "4"]),
         ("UPDATE reporting.report_data_aggregates SET metrics = '{}'".into(), ["N", "N", "N", "N", "N", "N", "4"]),
         ("DELETE FROM reporting.report_data_collections".into(), ["N", "N", "N", "N", "N", "N", "0"]),
-        ("DELETE FROM reporting.report_data_weeks".into(), ["N", "N", "N", "N", "N", "N", "0"]),
+        ("DELETE FROM reporting.report_data_weeks".into(), ["N", "N", "N", "N", "N", "N", "N"]),
         ("DELETE FROM reporting.metric_definitions".into(), ["N", "N", "N", "N", "N", "N", "6"]),
         ("UPDATE reporting.settings SET max_weeks = 4".into(), ["N", "N", "N", "N", "N", "N", "1"]),
         ("SELECT FROM reporting.settings".into(), ["1", "1", "1", "1", "1", "N", "1"]),

@@ -191,7 +191,7 @@ fn widgets_move_together_or_not_at_all() -> Result<()> {
         (
             r#"{"a": {"x": 0, "y": 3, "width": 6, "height": 4}}"#,
             "23P01",
-            "widgets a and b, at column 0, row 3",
+            "widgets b and a, at column 0, row 3",
         ),
         (
             r#"{"a": {"x": 7, "y": 9, "width": 6, "height": 4}}"#,
@@ -216,9 +216,8 @@ fn widgets_move_together_or_not_at_all() -> Result<()> {
     assert_eq!(places(&mut client, &d), ["a | 0 4 6 4", "b | 0 0 6 4"]);
     // The same holds for whoever writes to the table directly, and for a grid that gets narrower.
     for sql in [
-        format!(
-            "UPDATE reporting.dashboard_widgets SET position_config = position_config || '{{\"y\": 1}}' WHERE widget_id = 'a'"
-        ),
+        "UPDATE reporting.dashboard_widgets SET position_config = position_config || '{\"y\": 1}' WHERE widget_id = 'a'"
+            .to_owned(),
         format!(
             "UPDATE reporting.dashboards SET layout_config = '{{\"columns\": 5}}' WHERE dashboard_id = '{d}'"
         ),

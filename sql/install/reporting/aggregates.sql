@@ -3,19 +3,22 @@
 -- The last day of a week's key, YYYY-MM-DD_YYYY-MM-DD.
 CREATE FUNCTION reporting._week_end(aggregation_key text) RETURNS date
   LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-  AS $body$ SELECT pg_catalog.make_date(pg_catalog.substr($1, 12, 4)::int, pg_catalog.substr($1, 17, 2)::int, pg_catalog.substr($1, 20, 2)::int) $body$;
+  RETURN pg_catalog.make_date(pg_catalog.substr(aggregation_key, 12, 4)::int, pg_catalog.substr(aggregation_key, 17, 2)::int,
+                              pg_catalog.substr(aggregation_key, 20, 2)::int);
 
--- What of an amount falls on days a to b of a week's days: the difference of two rounded running sums, so that
--- the parts of a week always add up to the whole, exactly.
+-- How much of an amount falls on the first k of a week's days.
+CREATE FUNCTION reporting._running_share(amount numeric, k int, days int) RETURNS numeric
+  LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+  RETURN CASE WHEN k OPERATOR(pg_catalog.=) days THEN amount
+              ELSE pg_catalog.round(amount OPERATOR(pg_catalog.*) k OPERATOR(pg_catalog./) days,
+                                    pg_catalog.scale(amount) OPERATOR(pg_catalog.+) 6) END;
+
+-- How much of it falls on days a to b: the difference of two running shares, so that the parts of a week always add
+-- up to the whole, exactly.
 CREATE FUNCTION reporting._day_share(amount numeric, a int, b int, days int) RETURNS numeric
   LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-  AS $body$
-    SELECT CASE WHEN $2 OPERATOR(pg_catalog.=) 0 AND $3 OPERATOR(pg_catalog.=) $4 THEN $1
-                ELSE CASE WHEN $3 OPERATOR(pg_catalog.=) $4 THEN $1
-                          ELSE pg_catalog.round($1 OPERATOR(pg_catalog.*) $3 OPERATOR(pg_catalog./) $4, pg_catalog.scale($1) OPERATOR(pg_catalog.+) 6) END
-                     OPERATOR(pg_catalog.-)
-                     pg_catalog.round($1 OPERATOR(pg_catalog.*) $2 OPERATOR(pg_catalog./) $4, pg_catalog.scale($1) OPERATOR(pg_catalog.+) 6) END
-  $body$;
+  RETURN CASE WHEN a OPERATOR(pg_catalog.=) 0 AND b OPERATOR(pg_catalog.=) days THEN amount
+              ELSE reporting._running_share(amount, b, days) OPERATOR(pg_catalog.-) reporting._running_share(amount, a, days) END;
 
 -- The ratios that can be made of these sums.
 CREATE FUNCTION reporting._ratios(metrics jsonb) RETURNS jsonb
