@@ -106,26 +106,37 @@ fn check_layout(board: pgrx::Uuid) -> Result<()> {
     }
     let mut positions = Vec::with_capacity(widgets.len());
     for (widget, json) in &widgets {
-        positions.push(Position::read(json, layout.columns).map_err(|invalid| {
-            Error::new(
+        let position = Position::read(json, MOST_COLUMNS)
+            .map_err(|invalid| refused("the widget cannot be shown", &invalid))?;
+        let last = position.x + position.width - 1;
+        if last >= layout.columns {
+            return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
                 "the widget is outside the grid",
             )
-            .detail(format!("widget {widget}: {invalid}"))
-            .hint("place it inside, or give layout_config more columns")
-        })?);
+            .detail(format!(
+                "widget {widget}: columns {} to {last} of {}",
+                position.x, layout.columns
+            ))
+            .hint("place it inside, or give layout_config more columns"));
+        }
+        positions.push(position);
     }
     let Some(overlap) = overlap(&positions) else {
         return Ok(());
     };
     let cells = overlap.cells;
+    let (one, other) = (
+        overlap.first.min(overlap.second),
+        overlap.first.max(overlap.second),
+    );
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_EXCLUSION_VIOLATION,
         "two widgets overlap",
     )
     .detail(format!(
         "widgets {} and {}, at column {}, row {}",
-        widgets[overlap.first].0, widgets[overlap.second].0, cells.x, cells.y
+        widgets[one].0, widgets[other].0, cells.x, cells.y
     ))
     .hint("reporting.move_widgets() moves several at once"))
 }

@@ -91,7 +91,9 @@ impl Figure {
         {
             return Ok(Some(Self::Short(ratio)));
         }
-        let above = factor.long()?.times(numerator.long()?)?;
+        // The server divides to the decimals that it is given, and for a large quotient to no more than those.
+        let decimals = Long::of_text("0.000000000000")?;
+        let above = factor.long()?.times(numerator.long()?)?.plus(decimals)?;
         let ratio = above.over(denominator.long()?)?.rounded(RATIO_SCALE)?;
         Self::kept(ratio).map(Some)
     }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod figures;
+
 use anyhow::Result;
 use gemba_tests::{as_user, value};
 use postgres::Client;
