@@ -359,6 +359,38 @@ fn reports_work(client: &mut Client) -> Result<()> {
         ],
     )
     .context("reports")?;
+    answers(
+        client,
+        &[
+            (
+                "SELECT status, progress_percentage, pending, running, completed, skipped, failed, workers, stuck
+                   FROM reporting.collection_progress ORDER BY target_weeks DESC",
+                "(running,40,2,1,1,1,0,1,f) (paused,0,2,0,0,0,0,0,f)",
+            ),
+            (
+                "SELECT c.status, c.collection_status, c.progress FROM reporting.report_data_weeks w, reporting.complete_week(w.id, 7, 'third', claim => w.claim) AS c
+                  WHERE w.worker = 'edge-1'",
+                "(completed,running,60)",
+            ),
+            (
+                "SELECT week_start, attempt, configuration FROM reporting.claim_week('after the move')",
+                "(2025-06-15,1,\"{\"\"limit\"\": 1.50}\")",
+            ),
+            (
+                "SELECT created FROM reporting.start_collection('00000000-0000-0000-0000-0000000000d1', target_weeks => 5, end_date => '2025-06-28')",
+                "(f)",
+            ),
+            (
+                "SELECT reporting.resume(collection_id) FROM reporting.report_data_collections WHERE status = 'paused'",
+                "(pending)",
+            ),
+            (
+                "SELECT a.week_start, b.week_start FROM reporting.claim_week('after the move') AS a, reporting.claim_week('after the move') AS b",
+                "(2025-06-22,2025-06-15)",
+            ),
+        ],
+    )
+    .context("collections")?;
     // Who shares the dashboard, and may change it.
     as_user(client, "authenticated", Some(FREE), |tx| {
         tx.batch_execute(

@@ -118,6 +118,15 @@ INSERT INTO reporting.ai_insights (insight_id, user_id, dashboard_id, query_text
   SELECT 'insight_fixture', '00000000-0000-0000-0000-0000000000a1', id, 'why?', 'because of the "campaign"', 0.75, 'trend_analysis', '{"ctr": 1.50}'
     FROM reporting.dashboards WHERE dashboard_id = 'dash_fixture';
 
+INSERT INTO reporting.workflows (id, workflow_id, name, instance_id, user_id)
+  VALUES ('00000000-0000-0000-0000-0000000000d2', 'wf_paused', 'later', '00000000-0000-0000-0000-0000000000c1', '00000000-0000-0000-0000-0000000000a1');
+SELECT reporting.start_collection('00000000-0000-0000-0000-0000000000d1', target_weeks => 5, end_date => '2025-06-28', configuration => '{"limit": 1.50}');
+SELECT reporting.complete_week(week, 5000000000, 'first "week"') FROM reporting.claim_week('fixture');
+SELECT reporting.fail_week(week, E'no such\ttable') FROM reporting.claim_week('fixture');
+SELECT reporting.skip_week(week, 'a holiday') FROM reporting.claim_week('fixture');
+SELECT claim FROM reporting.claim_week('edge-1', '20 days');
+SELECT reporting.pause(collection_id) FROM reporting.start_collection('00000000-0000-0000-0000-0000000000d2', target_weeks => 2, end_date => '2025-06-28');
+
 -- Theirs, on ours ---------------------------------------------------------------------------------
 CREATE POLICY night_shift ON telemetry.sensor_readings FOR SELECT TO fixture_reader USING (sensor_id = 'floor4.s3');
 ALTER POLICY plausible_ranges_reader_select ON telemetry.plausible_ranges USING (max_value > 0);

@@ -3,7 +3,7 @@
 mod telemetry_support;
 
 use anyhow::{Context, Result};
-use gemba_tests::{Cluster, Database, as_user, expect_sqlstate, extended};
+use gemba_tests::{Cluster, Database, Random, as_user, expect_sqlstate, extended};
 use postgres::{Client, Error};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -846,18 +846,6 @@ fn new_partitions_are_sealed_whatever_the_default_privileges_say() -> Result<()>
 
 // By chance --------------------------------------------------------------------------------------
 
-/// A small generator: the same numbers everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// Files of any order, with any overlaps, holes and repetitions, in new months and old ones, against a map in which
 /// the first value of a sensor and a time stays.
 #[test]
@@ -865,24 +853,24 @@ fn any_sequence_of_files_ends_as_a_map_would() -> Result<()> {
     let db = extended("by_chance")?;
     let mut client = db.connect()?;
     let mut map: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(1);
     for round in 0..30 {
         let dir = folder(&db, &format!("round{round}"))?;
         let mut want = Vec::new();
-        for file in 0..=dice.below(3) {
-            let floor = 1 + dice.below(2);
+        for file in 0..=random.below(3) {
+            let floor = 1 + random.below(2);
             let mut text = String::from("Date,z1_Light(kW),z1_Plug(kW)\n");
             let (mut inserted, mut duplicates) = (0, 0);
-            for _ in 0..=dice.below(6) {
+            for _ in 0..=random.below(6) {
                 // A run of minutes from somewhere around the turn of one of eight months.
-                let month = 1 + dice.below(8);
-                let (day, first) = if dice.below(2) == 0 {
+                let month = 1 + random.below(8);
+                let (day, first) = if random.below(2) == 0 {
                     (28, 1_420)
                 } else {
                     (1, 0)
                 };
-                let begin = first + dice.below(10);
-                for minute in begin..(begin + 1 + dice.below(12)).min(1_440) {
+                let begin = first + random.below(10);
+                for minute in begin..(begin + 1 + random.below(12)).min(1_440) {
                     let time = format!(
                         "2018-{month:02}-{day:02} {:02}:{:02}:00",
                         minute / 60,
@@ -891,10 +879,10 @@ fn any_sequence_of_files_ends_as_a_map_would() -> Result<()> {
                     text += &time;
                     for device in ["Light", "Plug"] {
                         text.push(',');
-                        if dice.below(4) == 0 {
+                        if random.below(4) == 0 {
                             continue;
                         }
-                        let value = dice.below(300);
+                        let value = random.below(300);
                         text += &value.to_string();
                         match map.entry((format!("F{floor}.z1.{device}.kW"), time.clone())) {
                             Entry::Occupied(_) => duplicates += 1,
@@ -913,7 +901,7 @@ fn any_sequence_of_files_ends_as_a_map_would() -> Result<()> {
         let reports = import(&mut client, &dir)?;
         let told: Vec<(i64, i64)> = reports.iter().map(|r| (r.inserted, r.duplicates)).collect();
         assert_eq!(told, want, "round {round}");
-        if dice.below(3) == 0 {
+        if random.below(3) == 0 {
             client.batch_execute("SELECT telemetry.refresh()")?;
             expect_exact_aggregates(&mut client)?;
         }

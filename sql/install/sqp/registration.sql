@@ -1,22 +1,14 @@
 -- Tables register themselves. The event triggers' own part is in src/sqp/registration.rs.
 
+-- What registering writes, and what follows from that.
 CREATE FUNCTION sqp._refuse_foreign_owner() RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
-  DECLARE
-    guarded regclass;
   BEGIN
-    -- Their triggers would run with the rights of whoever writes here, which are the extension's.
-    SELECT c.oid INTO guarded
-      FROM pg_class c JOIN pg_extension x ON x.extname = 'gemba'
-     WHERE c.relnamespace = 'sqp'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relowner <> x.extowner
-       AND c.relname IN ('refresh_config', 'refresh_dependencies', 'refresh_audit_log', 'refresh_quality_rules', 'watched_schemas')
-       AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner)
-     LIMIT 1;
-    IF FOUND THEN
-      RAISE EXCEPTION 'the table belongs to somebody else than the extension' USING ERRCODE = '55000',
-        DETAIL = format('table %s', guarded), HINT = 'give it back to the owner of the extension';
-    END IF;
+    PERFORM gemba._refuse_foreign_owner(c.oid)
+       FROM pg_class c
+      WHERE c.relnamespace = 'sqp'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+        AND c.relname IN ('refresh_config', 'refresh_dependencies', 'refresh_audit_log', 'refresh_quality_rules', 'watched_schemas');
   END
   $body$;
 

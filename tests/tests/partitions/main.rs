@@ -8,8 +8,8 @@ mod many;
 mod retention;
 
 use anyhow::Result;
-use gemba_tests::Database;
-use postgres::{Client, Error, SimpleQueryMessage};
+use gemba_tests::{Database, table, value};
+use postgres::{Client, Error};
 use std::time::{Duration, Instant};
 
 /// One row that a maintenance function returned.
@@ -45,34 +45,6 @@ fn partitions_with(actions: &[Action], action: &str) -> Vec<String> {
         .filter(|a| a.action == action)
         .filter_map(|a| a.partition.clone())
         .collect()
-}
-
-/// The rows of a query as text, columns joined with ` | `, NULL as `-`.
-#[track_caller]
-fn table(client: &mut Client, sql: &str) -> Vec<String> {
-    let messages = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{error:?}\nin {sql}"));
-    messages
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len())
-                    .map(|i| row.get(i).unwrap_or("-"))
-                    .collect::<Vec<_>>()
-                    .join(" | "),
-            ),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The only value of a query, as text.
-#[track_caller]
-fn value(client: &mut Client, sql: &str) -> String {
-    let rows = table(client, sql);
-    assert_eq!(rows.len(), 1, "one row was expected of {sql}");
-    rows.into_iter().next().unwrap_or_default()
 }
 
 /// Names and bounds of a table's partitions as the server itself states them, in order of the bounds.

@@ -12,37 +12,9 @@ mod security;
 mod values;
 
 use anyhow::Result;
-use gemba_tests::Database;
-use postgres::{Client, Error, SimpleQueryMessage};
+use gemba_tests::{Database, table, value};
+use postgres::{Client, Error};
 use std::time::{Duration, Instant};
-
-/// The rows of a query as text, columns joined with ` | `, NULL as `-`.
-#[track_caller]
-fn table(client: &mut Client, sql: &str) -> Vec<String> {
-    let messages = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{error:?}\nin {sql}"));
-    messages
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(
-                (0..row.len())
-                    .map(|i| row.get(i).unwrap_or("-"))
-                    .collect::<Vec<_>>()
-                    .join(" | "),
-            ),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The only value of a query, as text.
-#[track_caller]
-fn value(client: &mut Client, sql: &str) -> String {
-    let rows = table(client, sql);
-    assert_eq!(rows.len(), 1, "one row was expected of {sql}");
-    rows.into_iter().next().unwrap_or_default()
-}
 
 /// What one rollup's refresh reported.
 #[derive(Debug, Clone, PartialEq)]
