@@ -8,6 +8,7 @@
 //! - `full`: the whole data set
 //! - `plant`: the plant's aggregate, pipelines and reports, beside the seed's tables and hand-written SQL
 //! - `sqp`: claiming and planning refreshes beside a bare queue, and the job worker
+//! - `reporting`: the reports' aggregate beside hand-written SQL
 //! - `report`: the table
 //!
 //! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
@@ -18,6 +19,7 @@ mod full;
 mod plant;
 mod reads;
 mod report;
+mod reporting;
 mod samples;
 mod server;
 mod sides;
@@ -40,12 +42,13 @@ const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [opti
                   measures nothing
   --full          also all 124.9 million readings
   --full-seed     with --full: the seed's own tables with all readings too (long)
-  --only ROOM     telemetry, plant or sqp (default: all)";
+  --only ROOM     telemetry, plant, reporting or sqp (default: all)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Telemetry,
     Plant,
+    Reporting,
     Sqp,
 }
 
@@ -110,8 +113,9 @@ fn options() -> Result<Option<Options>> {
                 only = Some(match parser.value()?.string()?.as_str() {
                     "telemetry" => Room::Telemetry,
                     "plant" => Room::Plant,
+                    "reporting" => Room::Reporting,
                     "sqp" => Room::Sqp,
-                    other => bail!("--only {other}: there are telemetry, plant and sqp"),
+                    other => bail!("--only {other}: there are telemetry, plant, reporting and sqp"),
                 });
             }
             Long("help") | Short('h') => return Ok(None),
@@ -150,6 +154,9 @@ fn measure(options: &Options) -> Result<()> {
     }
     if options.wants(Room::Plant) {
         plant::measure(&server, options, &mut report)?;
+    }
+    if options.wants(Room::Reporting) {
+        reporting::measure(&server, options, &mut report)?;
     }
     if options.wants(Room::Sqp) {
         sqp::measure(&server, options, &mut report)?;

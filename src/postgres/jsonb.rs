@@ -68,8 +68,18 @@ impl<'a> Object<'a> {
     /// Everything about the keys: header and entries, and the keys themselves. Objects with the same of
     /// both have the same keys in the same places.
     pub fn shape(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let end = Spans::of(self.keys, 0).last().map_or(0, |span| span.end);
-        Some((self.head, self.data.get(..end)?))
+        Some((self.head, self.data.get(..self.keys_size())?))
+    }
+
+    /// A number that objects of another shape mostly do not have.
+    pub fn mark(&self) -> u32 {
+        self.keys.iter().fold(0, |mark: u32, entry| {
+            (mark.rotate_left(5) ^ u32::from_ne_bytes(*entry)).wrapping_mul(0x9E37_79B1)
+        })
+    }
+
+    pub fn keys_size(&self) -> usize {
+        Spans::of(self.keys, 0).last().map_or(0, |span| span.end)
     }
 
     /// Does it have this shape?
@@ -78,17 +88,56 @@ impl<'a> Object<'a> {
         self.head == head && self.data.starts_with(keys)
     }
 
-    /// Keys, whose bytes are UTF-8, in order.
-    pub fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
-        let data = self.data;
-        Spans::of(self.keys, 0).map(move |span| data.get(span.start..span.end).unwrap_or_default())
+    /// The key of this number.
+    pub fn key(&self, number: usize) -> Option<&'a [u8]> {
+        let span = Spans::of(self.keys, 0).nth(number)?;
+        self.data.get(span.start..span.end)
     }
 
     /// Values in the order of the keys, which take up so many bytes.
-    #[inline]
-    pub fn values(&self, keys: usize) -> impl Iterator<Item = Value<'a>> {
-        let data = self.data;
-        Spans::of(self.values, keys).map(move |span| value(span, data).unwrap_or(Value::Broken))
+    #[inline(always)]
+    pub fn values(&self, keys_size: usize) -> Values<'a> {
+        Values {
+            spans: Spans::of(self.values, keys_size),
+            data: self.data,
+        }
+    }
+
+    /// Calls for each key, whose bytes are UTF-8, with its number and its value, until there is an error.
+    #[inline(always)]
+    pub fn each<E>(
+        &self,
+        mut work: impl FnMut(usize, &'a [u8], Value<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut keys, mut values) = (0, self.keys_size());
+        for (number, (key, value)) in self.keys.iter().zip(self.values).enumerate() {
+            let (key, span) = (Span::next(key, &mut keys), Span::next(value, &mut values));
+            let value = span.value(self.data).unwrap_or(Value::Broken);
+            // Where the keys are broken, so are the values, which come after them.
+            let key = self.data.get(key.start..key.end).unwrap_or_default();
+            work(number, key, value)?;
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// The values of an object. Each costs a few nanoseconds, so that a call would show.
+pub struct Values<'a> {
+    spans: Spans<'a>,
+    data: &'a [u8],
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = Value<'a>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Value<'a>> {
+        let span = self.spans.next()?;
+        Some(span.value(self.data).unwrap_or(Value::Broken))
     }
 }
 
@@ -100,13 +149,48 @@ struct Span {
     end: usize,
 }
 
+impl Span {
+    /// That of the entry, whose data begin where those of the one before end.
+    #[inline(always)]
+    fn next(entry: &[u8; 4], at: &mut usize) -> Self {
+        let entry = u32::from_ne_bytes(*entry);
+        let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+        let start = *at;
+        *at = if entry & pg_sys::JENTRY_HAS_OFF == 0 {
+            start + number
+        } else {
+            number
+        };
+        Self {
+            kind: entry & pg_sys::JENTRY_TYPEMASK,
+            start,
+            end: *at,
+        }
+    }
+
+    #[inline(always)]
+    fn value(self, data: &[u8]) -> Option<Value<'_>> {
+        // Numbers and containers begin at multiples of four.
+        let aligned = || data.get(self.start.next_multiple_of(4)..self.end);
+        Some(match self.kind {
+            pg_sys::JENTRY_ISNUMERIC => Value::Number(Stored::finite(varlena::inner(aligned()?)?)?),
+            pg_sys::JENTRY_ISNULL => Value::Null,
+            pg_sys::JENTRY_ISSTRING => Value::Other("a string"),
+            pg_sys::JENTRY_ISBOOL_FALSE | pg_sys::JENTRY_ISBOOL_TRUE => Value::Other("a boolean"),
+            pg_sys::JENTRY_ISCONTAINER => Value::Other(container(aligned()?)),
+            _ => return None,
+        })
+    }
+}
+
+/// The spans of entries that follow each other.
 struct Spans<'a> {
     entries: std::slice::Iter<'a, [u8; 4]>,
     at: usize,
 }
 
 impl<'a> Spans<'a> {
-    #[inline]
+    #[inline(always)]
     fn of(entries: &'a [[u8; 4]], at: usize) -> Self {
         Self {
             entries: entries.iter(),
@@ -118,36 +202,12 @@ impl<'a> Spans<'a> {
 impl Iterator for Spans<'_> {
     type Item = Span;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Span> {
-        let entry = u32::from_ne_bytes(*self.entries.next()?);
-        let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
-        let start = self.at;
-        self.at = if entry & pg_sys::JENTRY_HAS_OFF == 0 {
-            start + number
-        } else {
-            number
-        };
-        Some(Span {
-            kind: entry & pg_sys::JENTRY_TYPEMASK,
-            start,
-            end: self.at,
-        })
+        self.entries
+            .next()
+            .map(|entry| Span::next(entry, &mut self.at))
     }
-}
-
-#[inline]
-fn value(span: Span, data: &[u8]) -> Option<Value<'_>> {
-    // Numbers and containers begin at multiples of four.
-    let aligned = || data.get(span.start.next_multiple_of(4)..span.end);
-    Some(match span.kind {
-        pg_sys::JENTRY_ISNUMERIC => Value::Number(Stored::parse(varlena::inner(aligned()?)?)?),
-        pg_sys::JENTRY_ISNULL => Value::Null,
-        pg_sys::JENTRY_ISSTRING => Value::Other("a string"),
-        pg_sys::JENTRY_ISBOOL_FALSE | pg_sys::JENTRY_ISBOOL_TRUE => Value::Other("a boolean"),
-        pg_sys::JENTRY_ISCONTAINER => Value::Other(container(aligned()?)),
-        _ => return None,
-    })
 }
 
 /// What a document, or a value that holds others, is called.

@@ -20,7 +20,7 @@ pub struct Long(Datum);
 
 impl Long {
     /// A copy of a stored number, in the current memory context.
-    pub fn of(number: &Stored) -> Self {
+    pub fn of(number: Stored) -> Self {
         Self(varlena::of_bytes(number.body()))
     }
 

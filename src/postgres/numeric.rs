@@ -78,17 +78,19 @@ pub fn of_fixed(value: Fixed) -> Option<pg_sys::Datum> {
         .and_then(IntoDatum::into_datum)
 }
 
-/// A numeric as it is stored.
+/// A numeric as it is stored, without the length in front. Its data are 2-byte words, and a length of one
+/// byte may leave them at an odd address, which is why they are read by bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Stored<'a> {
+pub struct Stored<'a>(&'a [u8]);
+
+/// What it says.
+struct Parts<'a> {
     negative: bool,
     /// The first digit's place: it counts for this power of [`BASE`].
     weight: i16,
     /// Decimals that it shows.
     scale: u16,
-    digits: &'a [u8],
-    /// All of it, without the length in front.
-    body: &'a [u8],
+    digits: &'a [[u8; 2]],
 }
 
 impl<'a> Stored<'a> {
@@ -96,69 +98,66 @@ impl<'a> Stored<'a> {
     /// The datum is a numeric and not null, and lives longer than what is made of it.
     unsafe fn read(datum: pg_sys::Datum) -> Result<Self> {
         // SAFETY: the caller vouches for the type.
-        Self::parse(unsafe { varlena::bytes(datum) })
+        Self::finite(unsafe { varlena::bytes(datum) })
             .ok_or_else(|| out_of_range("it is not a finite number"))
     }
 
-    /// A numeric without the length in front. Its data are 2-byte words, and a length of one byte may
-    /// leave them at an odd address, which is why they are read by bytes. None for NaN and the infinities.
-    #[inline]
-    pub fn parse(body: &'a [u8]) -> Option<Self> {
-        let (header, rest) = body.split_first_chunk().unwrap_or((&[0; 2], &[]));
-        let header = u16::from_ne_bytes(*header);
-        match header & KIND {
-            SPECIAL => None,
-            SHORT => {
-                let magnitude = (header & SHORT_WEIGHT) as i16;
-                let below = header & SHORT_WEIGHT_SIGN != 0;
-                Some(Self {
-                    negative: header & SHORT_NEGATIVE != 0,
-                    weight: if below { magnitude - 64 } else { magnitude },
-                    scale: (header & SHORT_SCALE) >> SHORT_SCALE_SHIFT,
-                    digits: rest,
-                    body,
-                })
-            }
-            sign => {
-                let (weight, digits) = rest.split_first_chunk().unwrap_or((&[0; 2], &[]));
-                Some(Self {
-                    negative: sign == LONG_NEGATIVE,
-                    weight: i16::from_ne_bytes(*weight),
-                    scale: header & LONG_SCALE,
-                    digits,
-                    body,
-                })
-            }
+    /// None for NaN and the infinities.
+    #[inline(always)]
+    pub fn finite(body: &'a [u8]) -> Option<Self> {
+        let word = u16::from_ne_bytes(*body.first_chunk()?);
+        (word & KIND != SPECIAL).then_some(Self(body))
+    }
+
+    #[inline(always)]
+    fn parts(self) -> Parts<'a> {
+        let (word, rest) = self.0.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        let word = u16::from_ne_bytes(*word);
+        if word & KIND == SHORT {
+            let magnitude = (word & SHORT_WEIGHT) as i16;
+            let below = word & SHORT_WEIGHT_SIGN != 0;
+            return Parts {
+                negative: word & SHORT_NEGATIVE != 0,
+                weight: if below { magnitude - 64 } else { magnitude },
+                scale: (word & SHORT_SCALE) >> SHORT_SCALE_SHIFT,
+                digits: rest.as_chunks().0,
+            };
+        }
+        let (weight, digits) = rest.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        Parts {
+            negative: word & KIND == LONG_NEGATIVE,
+            weight: i16::from_ne_bytes(*weight),
+            scale: word & LONG_SCALE,
+            digits: digits.as_chunks().0,
         }
     }
 
     /// The number to be added up, where 128 bits are enough for it.
-    #[inline]
-    pub fn sum(&self) -> Option<Sum> {
-        Sum::of_digits(
-            self.negative,
-            self.weight,
-            self.digits.as_chunks().0,
-            self.scale,
-        )
+    #[inline(always)]
+    pub fn sum(self) -> Option<Sum> {
+        let parts = self.parts();
+        Sum::of_digits(parts.negative, parts.weight, parts.digits, parts.scale)
     }
 
     /// The number without the length in front.
-    pub fn body(&self) -> &'a [u8] {
-        self.body
+    pub fn body(self) -> &'a [u8] {
+        self.0
     }
 
     /// The number in units of its `fraction`th digit behind the point, rounded half away from zero. None
     /// past an i128.
-    fn units(&self, fraction: i32) -> Option<i128> {
-        let units = self.magnitude(fraction)?;
-        Some(if self.negative { -units } else { units })
+    fn units(self, fraction: i32) -> Option<i128> {
+        let parts = self.parts();
+        let units = parts.magnitude(fraction)?;
+        Some(if parts.negative { -units } else { units })
     }
+}
 
+impl Parts<'_> {
     fn magnitude(&self, fraction: i32) -> Option<i128> {
         let mut units: i128 = 0;
         let mut place = i32::from(self.weight);
-        for pair in self.digits.as_chunks().0 {
+        for pair in self.digits {
             let digit = i128::from(u16::from_ne_bytes(*pair));
             if place < -fraction {
                 // The first digit that has no room decides.

@@ -27,6 +27,23 @@ pub unsafe fn bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
+/// So much of a value is asked for ahead of reading it.
+const AHEAD: usize = 512;
+
+/// Asks the processor for bytes that are about to be read: those of one row after the other are far enough
+/// apart to be waited for each time.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes[..bytes.len().min(AHEAD)].chunks(64).skip(1) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which is harmless wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// A value that holds these bytes, in the current memory context.
 pub fn of_bytes(bytes: &[u8]) -> pg_sys::Datum {
     let size = bytes.len() + pg_sys::VARHDRSZ;
@@ -45,7 +62,7 @@ pub fn of_bytes(bytes: &[u8]) -> pg_sys::Datum {
 }
 
 /// What a value inside another one holds, whose bytes these are. None when they end too soon.
-#[inline]
+#[inline(always)]
 pub fn inner(bytes: &[u8]) -> Option<&[u8]> {
     let little = cfg!(target_endian = "little");
     let first = usize::from(*bytes.first()?);

@@ -27,8 +27,6 @@ const POWERS: [i128; 10] = {
 
 /// A number, or the sum of several. It shows as many decimals as the longest of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-// Arrays of sums lie in memory of the server's, which is aligned to eight bytes.
-#[repr(C, packed(8))]
 pub struct Sum {
     /// In units of 10,000^-fraction.
     units: i128,
@@ -45,7 +43,7 @@ impl Sum {
 
     /// The number of these digits, each a native 16-bit word, the first of which counts for 10,000^weight;
     /// it shows `scale` decimals. None when it needs more than 128 bits.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of_digits(negative: bool, weight: i16, digits: &[[u8; 2]], scale: u16) -> Option<Self> {
         let digit = |pair: &[u8; 2]| u16::from_ne_bytes(*pair);
@@ -81,7 +79,7 @@ impl Sum {
     }
 
     /// Both together, exactly. None when that needs more than 128 bits.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn plus(self, other: Self) -> Option<Self> {
         let scale = self.scale.max(other.scale);

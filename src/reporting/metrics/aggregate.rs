@@ -50,9 +50,11 @@ unsafe fn add(fcinfo: Call) -> pg_sys::Datum {
             (None, None) => null(fcinfo),
             (None, Some(kept)) => kept.into(),
             (Some(document), kept) => {
+                let document = varlena::bytes(document);
+                varlena::prefetch(document);
                 let memory = memory(fcinfo);
                 let kept = kept.unwrap_or_else(|| memory.keep(State::EMPTY));
-                let object = object(varlena::bytes(document)).or_raise();
+                let object = object(document).or_raise();
                 (*kept).add(memory, &object).or_raise();
                 kept.into()
             }

@@ -29,24 +29,42 @@ impl Keys {
     /// The key at a place.
     fn get(&self, place: usize) -> Option<&[u8]> {
         let end = *self.ends.get(place)?;
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.bytes.get(start..end)
+        self.bytes.get(self.start(place)..end)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.ends.len()).map_while(|place| self.get(place))
     }
 
-    /// The place of a key; most probably it is the one that is guessed.
+    /// The place of a key; most probably it is the one that is guessed, or soon after it.
+    #[inline(always)]
     pub fn find(&self, key: &[u8], guess: usize) -> Option<usize> {
-        if self.get(guess) == Some(key) {
-            return Some(guess);
-        }
-        if self.table.is_empty() {
-            return self.iter().position(|other| other == key);
-        }
-        let place = self.table[self.seat(key)] as usize;
-        (place < self.ends.len()).then_some(place)
+        let soon = guess.saturating_add(FEW);
+        self.search(key, guess, soon).or_else(|| {
+            if self.table.is_empty() {
+                return self.search(key, 0, guess);
+            }
+            let place = self.table[self.seat(key)] as usize;
+            (place < self.ends.len()).then_some(place)
+        })
+    }
+
+    /// The place of a key among those between two places.
+    #[inline(always)]
+    fn search(&self, key: &[u8], from: usize, to: usize) -> Option<usize> {
+        let ends = self.ends.get(from..to.min(self.ends.len()))?;
+        let mut start = self.start(from);
+        let there = ends.iter().position(|&end| {
+            let it = end - start == key.len() && self.bytes[start..end] == *key;
+            start = end;
+            it
+        })?;
+        Some(from + there)
+    }
+
+    /// Where the key at a place begins.
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
     /// Puts a key in that is not there. Returns its place.

@@ -1,16 +1,16 @@
 //! Metrics: JSON objects whose values are numbers, `{"impressions": 10, "spend": 1.25}`. A null is a number
 //! that is not known, and counts for nothing.
 //!
-//! - [`state`]: the sums of many such objects
+//! - [`state`]: the sums of many such objects, with the help of [`keys`] and [`shapes`]
 //! - [`aggregate`]: `reporting.metrics_sum`, as the server calls it
 
 mod aggregate;
 mod keys;
+mod shapes;
 mod state;
 
 use crate::error::{Error, Result};
 use crate::postgres::jsonb::{NotAnObject, Object, Value};
-use crate::postgres::numeric::Stored;
 use pgrx::PgSqlErrorCode;
 
 const HINT: &str = "metrics are an object of numbers, such as {\"impressions\": 10, \"spend\": 1.25}; leave out or set to null what is not known";
@@ -30,27 +30,20 @@ fn object(document: &[u8]) -> Result<Object<'_>> {
     })
 }
 
-/// The number that a value is; none for null.
-///
-/// # Errors
-/// `22023` for everything else, with the key.
-fn number<'a>(key: &[u8], value: Value<'a>) -> Result<Option<Stored<'a>>> {
+/// What to say of a value that is neither a number nor null.
+#[cold]
+fn no_number(key: &[u8], value: Value) -> Error {
     match value {
-        Value::Number(number) => Ok(Some(number)),
-        Value::Null => Ok(None),
-        Value::Other(kind) => Err(Error::invalid("a metric is not a number")
+        Value::Other(kind) => Error::invalid("a metric is not a number")
             .detail(format!("{} is {kind}", shown(key)))
-            .hint(HINT)),
-        Value::Broken => Err(broken().detail(shown(key))),
+            .hint(HINT),
+        _ => Error::new(
+            PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            "a JSON object is damaged",
+        )
+        .detail(format!("at {}", shown(key)))
+        .hint("restore the row from a backup"),
     }
-}
-
-fn broken() -> Error {
-    Error::new(
-        PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-        "a JSON object is damaged",
-    )
-    .hint("restore the row from a backup")
 }
 
 fn shown(key: &[u8]) -> String {

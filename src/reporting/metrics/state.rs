@@ -1,11 +1,8 @@
 //! The sums of many objects, in memory of the server's.
-//!
-//! Objects that follow each other mostly have the same keys. Those of the last one are remembered as they
-//! are stored, with the place of each one's sum; an object that has the same is added without looking at a
-//! key.
 
 use super::keys::Keys;
-use super::{broken, number};
+use super::no_number;
+use super::shapes::{NONE, Shapes};
 use crate::error::Result;
 use crate::postgres::jsonb::{Object, Value, of_numbers};
 use crate::postgres::long::{Long, LongSum};
@@ -14,36 +11,32 @@ use crate::postgres::numeric::Stored;
 use gemba_core::metrics::Sum;
 use pgrx::pg_sys::Datum;
 
-/// Instead of a place: a key without a number so far.
-const NONE: u32 = u32::MAX;
-
 /// Sums by key. A handle, as [`Array`] is.
 #[derive(Clone, Copy)]
 pub struct State {
     keys: Keys,
     /// A sum for each key.
     sums: Array<Total>,
-    /// The last object's keys as they are stored: header and entries, then the keys.
-    shape: Array<u8>,
-    head: usize,
-    /// The place of each of them in the sums.
-    places: Array<u32>,
+    shapes: Shapes,
 }
 
 #[derive(Clone, Copy)]
 struct Total {
-    sum: Sum,
+    sum: Packed,
     /// What does not fit there.
     rest: LongSum,
 }
+
+/// A sum in memory of the server's, which is aligned to eight bytes and not to sixteen.
+#[derive(Clone, Copy)]
+#[repr(C, packed(8))]
+struct Packed(Sum);
 
 impl State {
     pub const EMPTY: Self = Self {
         keys: Keys::EMPTY,
         sums: Array::EMPTY,
-        shape: Array::EMPTY,
-        head: 0,
-        places: Array::EMPTY,
+        shapes: Shapes::EMPTY,
     };
 
     /// Adds an object's numbers.
@@ -51,64 +44,42 @@ impl State {
     /// # Errors
     /// `22023` when one of its values is neither a number nor null.
     pub fn add(&mut self, memory: Memory, object: &Object) -> Result<()> {
-        let (head, keys) = self.shape.split_at(self.head);
-        if !object.has_shape(head, keys) {
-            self.learn(memory, object)?;
-        }
-        for (i, value) in object.values(self.shape.len() - self.head).enumerate() {
+        let Some(shape) = self.shapes.recall(object) else {
+            return self.add_by_key(memory, object);
+        };
+        for (i, value) in object.values(shape.keys()).enumerate() {
             match value {
                 Value::Number(number) => {
-                    if self.total(i).is_none() {
-                        self.learn(memory, object)?;
-                    }
-                    if let Some(total) = self.total(i) {
-                        total.add(memory, &number)?;
+                    match shape.place(i).and_then(|place| self.sums.get_mut(place)) {
+                        Some(total) => total.add(memory, number)?,
+                        None => return self.add_from(memory, object, i),
                     }
                 }
                 Value::Null => {}
-                other => {
-                    number(object.keys().nth(i).unwrap_or_default(), other)?;
-                }
+                other => return Err(no_number(object.key(i).unwrap_or_default(), other)),
             }
         }
         Ok(())
     }
 
-    /// The sum of the last object's key.
-    #[inline]
-    fn total(&mut self, i: usize) -> Option<&mut Total> {
-        let place = *self.places.get(i)?;
-        self.sums.get_mut(place as usize)
+    /// The same for one whose shape is not remembered yet.
+    fn add_by_key(&mut self, memory: Memory, object: &Object) -> Result<()> {
+        let places = self.shapes.remember(memory, object);
+        add(&mut self.keys, &mut self.sums, memory, object, 0, places)
     }
 
-    /// Remembers the object's keys and the places of their sums, which are made for what has a number.
+    /// The same from a key on that is remembered without a sum.
     #[cold]
-    fn learn(&mut self, memory: Memory, object: &Object) -> Result<()> {
-        let (head, keys) = object.shape().ok_or_else(broken)?;
-        self.shape.clear();
-        self.shape.extend(memory, head);
-        self.shape.extend(memory, keys);
-        self.head = head.len();
-        self.places.clear();
-        let mut next = 0;
-        for (key, value) in object.keys().zip(object.values(keys.len())) {
-            let place = match (self.keys.find(key, next), number(key, value)?) {
-                (None, None) => {
-                    self.places.push(memory, NONE);
-                    continue;
-                }
-                (Some(place), _) => place,
-                (None, Some(_)) => self.insert(memory, key, Total::NOTHING),
-            };
-            self.places.push(memory, place as u32);
-            next = place + 1;
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, memory: Memory, key: &[u8], total: Total) -> usize {
-        self.sums.push(memory, total);
-        self.keys.insert(memory, key)
+    fn add_from(&mut self, memory: Memory, object: &Object, first: usize) -> Result<()> {
+        let places = self.shapes.again();
+        add(
+            &mut self.keys,
+            &mut self.sums,
+            memory,
+            object,
+            first,
+            places,
+        )
     }
 
     /// Adds another state's sums.
@@ -119,10 +90,10 @@ impl State {
         for (i, (key, theirs)) in other.keys.iter().zip(other.sums.iter()).enumerate() {
             let place = match self.keys.find(key, i) {
                 Some(place) => place,
-                None => self.insert(memory, key, Total::NOTHING),
+                None => insert(&mut self.keys, &mut self.sums, memory, key),
             };
             if let Some(ours) = self.sums.get_mut(place) {
-                ours.add_sum(memory, theirs.sum)?;
+                ours.add_sum(memory, theirs.sum.0)?;
                 if let Some(rest) = theirs.rest.get() {
                     ours.rest.add(memory, rest)?;
                 }
@@ -149,7 +120,7 @@ impl State {
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (key, total) in self.keys.iter().zip(self.sums.iter()) {
-            bytes.extend(total.sum.to_bytes());
+            bytes.extend(total.sum.0.to_bytes());
             for part in [key, total.rest.body()] {
                 bytes.extend(part.len().to_ne_bytes());
                 bytes.extend(part);
@@ -169,50 +140,92 @@ impl State {
             };
             let (key, rest) = (part()?, part()?);
             let mut total = Total {
-                sum,
+                sum: Packed(sum),
                 rest: LongSum::NOTHING,
             };
             if !rest.is_empty() {
                 total
                     .rest
-                    .add(memory, Long::of(&Stored::parse(rest)?))
+                    .add(memory, Long::of(Stored::finite(rest)?))
                     .ok()?;
             }
-            state.insert(memory, key, total);
+            state.keys.insert(memory, key);
+            state.sums.push(memory, total);
         }
         Some(state)
     }
 }
 
+/// Adds an object's numbers to the sums of its keys, from the `first` on; those that have a number are put
+/// in where they are missing. Notes the place of each.
+#[inline(never)]
+fn add(
+    keys: &mut Keys,
+    sums: &mut Array<Total>,
+    memory: Memory,
+    object: &Object,
+    first: usize,
+    mut places: Option<&mut Array<u32>>,
+) -> Result<()> {
+    let mut guess = 0;
+    object.each(|i, key, value| {
+        let found = keys.find(key, guess);
+        let place = match value {
+            Value::Number(number) => {
+                let place = found.unwrap_or_else(|| insert(keys, sums, memory, key));
+                if i >= first
+                    && let Some(total) = sums.get_mut(place)
+                {
+                    total.add(memory, number)?;
+                }
+                Some(place)
+            }
+            Value::Null => found,
+            other => return Err(no_number(key, other)),
+        };
+        if let Some(places) = &mut places {
+            places.push(memory, place.map_or(NONE, |place| place as u32));
+        }
+        guess = place.map_or(guess, |place| place + 1);
+        Ok(())
+    })
+}
+
+/// A sum for a key that has none.
+fn insert(keys: &mut Keys, sums: &mut Array<Total>, memory: Memory, key: &[u8]) -> usize {
+    sums.push(memory, Total::NOTHING);
+    keys.insert(memory, key)
+}
+
 impl Total {
     const NOTHING: Self = Self {
-        sum: Sum::ZERO,
+        sum: Packed(Sum::ZERO),
         rest: LongSum::NOTHING,
     };
 
-    #[inline]
-    fn add(&mut self, memory: Memory, number: &Stored) -> Result<()> {
+    #[inline(always)]
+    fn add(&mut self, memory: Memory, number: Stored) -> Result<()> {
         match number.sum() {
             Some(sum) => self.add_sum(memory, sum),
             None => self.rest.add(memory, Long::of(number)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_sum(&mut self, memory: Memory, sum: Sum) -> Result<()> {
-        self.sum = match self.sum.plus(sum) {
+        self.sum = Packed(match self.sum.0.plus(sum) {
             Some(both) => both,
             // Too far from each other; what comes next is probably more like this one.
             None => {
-                self.rest.add(memory, Long::of_sum(self.sum)?)?;
+                self.rest.add(memory, Long::of_sum(self.sum.0)?)?;
                 sum
             }
-        };
+        });
         Ok(())
     }
 
     fn number(&self) -> Result<Long> {
-        let sum = Long::of_sum(self.sum)?;
+        let sum = Long::of_sum(self.sum.0)?;
         match self.rest.get() {
             Some(rest) => rest.plus(sum),
             None => Ok(sum),

@@ -1,0 +1,38 @@
+//! The reporting room.
+//!
+//! - `metrics`: `reporting.metrics_sum` beside jsonb_each, sum and jsonb_object_agg
+
+mod metrics;
+
+use crate::Options;
+use crate::report::Report;
+use crate::server::Server;
+use anyhow::Result;
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    /// Objects of metrics to add up.
+    objects: u64,
+}
+
+impl Size {
+    fn of(options: &Options) -> Self {
+        if options.quick {
+            Self { objects: 20_000 }
+        } else {
+            Self { objects: 200_000 }
+        }
+    }
+}
+
+pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Result<()> {
+    let size = Size::of(options);
+    metrics::measure(server, options, size, report)
+}
+
+/// What was wanted and what came out.
+fn target(report: &mut Report, wanted: &str, met: bool, came_out: &str) {
+    let verdict = if met { "met" } else { "**missed**" };
+    report.note(&format!("target {verdict}: {wanted}: {came_out}"));
+}
