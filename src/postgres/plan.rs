@@ -182,7 +182,7 @@ impl Row<'_> {
     pub fn numeric(&self, column: i32) -> Result<Option<Stored<'_>>> {
         Ok(self
             .stored(column, pg_sys::NUMERICOID)?
-            .and_then(Stored::parse))
+            .and_then(Stored::finite))
     }
 
     /// `kind` is one of variable length.

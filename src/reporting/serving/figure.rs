@@ -25,7 +25,7 @@ pub struct Change {
 impl Figure {
     pub const ZERO: Self = Self::Short(Sum::ZERO);
 
-    pub fn of(number: &Stored) -> Result<Self> {
+    pub fn of(number: Stored) -> Result<Self> {
         match number.sum() {
             Some(sum) => Ok(Self::Short(sum)),
             None => Self::kept(Long::of(number)),

@@ -4,7 +4,7 @@ use super::figure::Figure;
 use super::sources::{of_sql, to_sql};
 use super::tally::Keys;
 use super::view::View;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::jsonb::{Object, Value};
 use crate::postgres::plan::{Plan, Row};
 use chrono::{Datelike, NaiveDate};
@@ -261,12 +261,16 @@ impl<'a> Reader<'a> {
                 let name = std::str::from_utf8(key).ok()?;
                 self.slots.by_name.get(name).copied()
             };
-            self.wanted = object.keys().map(slot).collect();
+            self.wanted.clear();
+            object.each(|_, key, _| {
+                self.wanted.push(slot(key));
+                Ok::<_, Error>(())
+            })?;
         }
         for (value, wanted) in object.values(self.keys.len()).zip(&self.wanted) {
             let Some(slot) = wanted else { continue };
             self.numbers[*slot] = match value {
-                Value::Number(number) => Found::Number(Figure::of(&number)?),
+                Value::Number(number) => Found::Number(Figure::of(number)?),
                 Value::Null => Found::Nothing,
                 Value::Other(kind) => Found::Other(kind),
                 Value::Broken => Found::Other("damaged"),

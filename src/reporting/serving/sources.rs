@@ -92,9 +92,7 @@ pub fn definitions(metrics: BTreeSet<&str>) -> Result<HashMap<String, Definition
             let definition = Definition {
                 numerator: row.need(2)?,
                 denominator: row.need(3)?,
-                factor: row
-                    .numeric(4)?
-                    .map_or(Ok(Figure::ZERO), |factor| Figure::of(&factor))?,
+                factor: row.numeric(4)?.map_or(Ok(Figure::ZERO), Figure::of)?,
             };
             Ok((row.need(1)?, definition))
         })
