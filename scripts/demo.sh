@@ -67,6 +67,8 @@ run -f "$root/scripts/demo_plant.sql"
 run -At -o "$home/morning-report.html" -c 'SELECT plant.morning_report_html()'
 say "derived tables: a plan, a failing source, a recovery, the worker"
 run -f "$root/scripts/demo_sqp.sql"
+say "reports: a backfill of 52 weeks, a shared dashboard, detectors"
+run -f "$root/scripts/demo_reporting.sql"
 
 cat <<TEXT
 
@@ -81,6 +83,9 @@ The cluster is running. Connect, and look around:
 
   SELECT * FROM plant.morning_report();
   SELECT * FROM plant.loss_pareto(plant.today() - 30, plant.today() - 1);
+
+  SELECT * FROM reporting.collection_progress;
+  SELECT jsonb_pretty(reporting.dashboard_payload(dashboard_id)) FROM reporting.dashboards;
 
   SELECT * FROM sqp.refresh_plan();
   SELECT name, schedule, next_run_at FROM gemba.jobs;
