@@ -28,7 +28,8 @@ CREATE TABLE reporting.report_data_aggregates (
   metrics           jsonb NOT NULL,
   dimensions        jsonb NOT NULL DEFAULT '{}',
   data_date         date NOT NULL,
-  row_count         int NOT NULL DEFAULT 0,
+  -- A source may well return more rows than an int holds.
+  row_count         bigint NOT NULL DEFAULT 0,
   created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT report_data_aggregates_key UNIQUE (workflow_id, instance_id, aggregation_type, aggregation_key, data_date),

@@ -391,6 +391,30 @@ fn reports_work(client: &mut Client) -> Result<()> {
         ],
     )
     .context("collections")?;
+    answers(
+        client,
+        &[
+            ("SELECT reporting.rebuild_aggregates()", "(0)"),
+            (
+                "SELECT * FROM reporting.series('00000000-0000-0000-0000-0000000000d1', 'ctr', 'monthly')",
+                "(2025-05,2025-05-01,6.965174) (2025-06,2025-06-01,6.965174)",
+            ),
+            (
+                "SELECT w -> 'data' ->> 'value' FROM jsonb_array_elements(reporting.dashboard_payload('dash_fixture') -> 'widgets') AS w
+                  WHERE w ->> 'widget_id' = 'card'",
+                "(6.965174)",
+            ),
+            (
+                "SELECT reporting.metrics_sum(jsonb_build_object('spend', metrics -> 'spend')) FROM reporting.report_data_aggregates WHERE aggregation_type = 'weekly'",
+                "(\"{\"\"spend\"\": 6.20}\")",
+            ),
+            (
+                "SELECT insight_id FROM reporting.search_insights('campaign')",
+                "(insight_fixture)",
+            ),
+        ],
+    )
+    .context("figures")?;
     // Who shares the dashboard, and may change it.
     as_user(client, "authenticated", Some(FREE), |tx| {
         tx.batch_execute(

@@ -126,6 +126,8 @@ SELECT reporting.fail_week(week, E'no such\ttable') FROM reporting.claim_week('f
 SELECT reporting.skip_week(week, 'a holiday') FROM reporting.claim_week('fixture');
 SELECT claim FROM reporting.claim_week('edge-1', '20 days');
 SELECT reporting.pause(collection_id) FROM reporting.start_collection('00000000-0000-0000-0000-0000000000d2', target_weeks => 2, end_date => '2025-06-28');
+SELECT reporting.record_week_metrics(id, '{"clicks": 7, "impressions": 100.50, "spend": 3.10, "sales": 9}', '{"market": ["de", "ü"]}')
+  FROM reporting.report_data_weeks WHERE status = 'completed' OR status = 'running';
 
 -- Theirs, on ours ---------------------------------------------------------------------------------
 CREATE POLICY night_shift ON telemetry.sensor_readings FOR SELECT TO fixture_reader USING (sensor_id = 'floor4.s3');
