@@ -132,7 +132,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/reporting/aggregates.sql",
     name = "reporting_aggregates",
-    requires = ["reporting_triggers"]
+    requires = ["reporting_triggers", reporting::periods::_week_end]
 );
 extension_sql_file!(
     "../sql/install/reporting/collections.sql",

@@ -8,6 +8,7 @@
 //! - [`ids`]: ids that people can read and nobody can guess
 //! - [`insights`]: what stands out in the figures
 //! - [`metrics`]: JSON objects of numbers, and their exact sums
+//! - [`periods`]: what the keys of periods say
 //! - [`serving`]: dashboards with their figures, in one answer
 //! - [`widgets`]: what a widget may hold and where it may stand, for the triggers
 
@@ -15,6 +16,7 @@ mod access;
 pub mod ids;
 mod insights;
 mod metrics;
+pub mod periods;
 mod serving;
 pub mod widgets;
 

@@ -1,25 +1,5 @@
 -- Weeks as they are recorded, and the months and quarters that are built from them.
 
--- The last day of a week's key, YYYY-MM-DD_YYYY-MM-DD.
-CREATE FUNCTION reporting._week_end(aggregation_key text) RETURNS date
-  LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-  RETURN pg_catalog.make_date(pg_catalog.substr(aggregation_key, 12, 4)::int, pg_catalog.substr(aggregation_key, 17, 2)::int,
-                              pg_catalog.substr(aggregation_key, 20, 2)::int);
-
--- How much of an amount falls on the first k of a week's days.
-CREATE FUNCTION reporting._running_share(amount numeric, k int, days int) RETURNS numeric
-  LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-  RETURN CASE WHEN k OPERATOR(pg_catalog.=) days THEN amount
-              ELSE pg_catalog.round(amount OPERATOR(pg_catalog.*) k OPERATOR(pg_catalog./) days,
-                                    pg_catalog.scale(amount) OPERATOR(pg_catalog.+) 6) END;
-
--- How much of it falls on days a to b: the difference of two running shares, so that the parts of a week always add
--- up to the whole, exactly.
-CREATE FUNCTION reporting._day_share(amount numeric, a int, b int, days int) RETURNS numeric
-  LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-  RETURN CASE WHEN a OPERATOR(pg_catalog.=) 0 AND b OPERATOR(pg_catalog.=) days THEN amount
-              ELSE reporting._running_share(amount, b, days) OPERATOR(pg_catalog.-) reporting._running_share(amount, a, days) END;
-
 -- The ratios that can be made of these sums.
 CREATE FUNCTION reporting._ratios(metrics jsonb) RETURNS jsonb
   LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -67,8 +47,14 @@ CREATE FUNCTION reporting._build_periods(workflow uuid, instance uuid, from_day 
                          AND g.data_date BETWEEN p.first - 6 AND p.last) AS w ON w.last >= p.first
     ), total AS (
       SELECT t.type, t.key, jsonb_object_agg(t.metric, t.amount) AS metrics
-        FROM (SELECT p.type, p.key, m.key AS metric, sum(reporting._day_share(m.value::numeric, p.a, p.b, p.days)) AS amount
-                FROM part p CROSS JOIN jsonb_each(p.metrics) AS m
+        FROM (SELECT p.type, p.key, m.key AS metric,
+                     -- What falls on days a to b: the difference of two rounded running sums, so that the parts of a
+                     -- week always add up to the whole, exactly.
+                     sum(CASE WHEN p.b = p.days THEN v.amount ELSE round(v.amount * p.b / p.days, v.places) END
+                         - CASE WHEN p.a = 0 THEN 0 ELSE round(v.amount * p.a / p.days, v.places) END) AS amount
+                FROM part p
+               CROSS JOIN jsonb_each(p.metrics) AS m
+               CROSS JOIN LATERAL (SELECT m.value::numeric, scale(m.value::numeric) + 6) AS v (amount, places)
                WHERE jsonb_typeof(m.value) = 'number'
                  AND NOT EXISTS (SELECT FROM reporting.metric_definitions d WHERE d.name = m.key)
                GROUP BY 1, 2, 3) AS t
