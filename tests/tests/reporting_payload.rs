@@ -306,6 +306,44 @@ fn months_and_quarters() -> Result<()> {
 }
 
 #[test]
+fn what_is_recorded_is_shown() -> Result<()> {
+    let db = extended("payload_recorded")?;
+    let mut client = db.connect()?;
+    more_people(&mut client)?;
+    // Two weeks, from the 19th of January to the 1st of February.
+    client.batch_execute(&format!(
+        "SELECT reporting.start_collection('{SALES}', target_weeks => 2, end_date => '2026-02-01');
+         SELECT reporting.record_week_metrics(w.id, '{{\"clicks\": 14, \"impressions\": 700}}', '{{\"country\": \"JP\"}}')
+           FROM (SELECT * FROM reporting.report_data_weeks ORDER BY week_start_date) AS w"
+    ))?;
+    let source = |aggregation: &str| {
+        json!({"workflows": [SALES], "metrics": ["clicks", "ctr"], "aggregation": aggregation,
+               "filters": {"country": "JP"}, "period": {"last": 2}})
+    };
+    let weeks = shown(&mut client, "line", &source("weekly"));
+    assert_eq!(weeks["total"], json!({"clicks": 28, "ctr": 2.0}));
+    assert_eq!(
+        weeks["period"]["keys"],
+        json!(["2026-01-19_2026-01-25", "2026-01-26_2026-02-01"])
+    );
+    let months = shown(&mut client, "table", &source("monthly"));
+    assert_eq!(
+        months["data"],
+        json!([
+            {"key": "2026-02", "from": "2026-02-01", "metrics": {"clicks": 2.0, "ctr": 2.0}},
+            {"key": "2026-01", "from": "2026-01-01", "metrics": {"clicks": 26.0, "ctr": 2.0}},
+        ])
+    );
+    let quarter = shown(
+        &mut client,
+        "pie",
+        &json!({"workflows": [SALES], "metrics": ["clicks"], "aggregation": "quarterly"}),
+    );
+    assert_eq!(quarter["total"], json!({"clicks": 28}));
+    Ok(())
+}
+
+#[test]
 fn filters_look_at_dimensions() -> Result<()> {
     let db = extended("payload_filters")?;
     let mut client = db.connect()?;
@@ -471,8 +509,7 @@ fn numbers_keep_all_their_digits() -> Result<()> {
     ] {
         client.batch_execute(&format!(
             "INSERT INTO reporting.report_data_aggregates (workflow_id, instance_id, aggregation_type, aggregation_key, data_date, metrics)
-             VALUES ('{SALES}', '{account}', 'weekly', '2026-01-05_2026-01-11', '2026-01-05', '{metrics}');
-             INSERT INTO reporting.workflow_data (workflow_id, instance_id) VALUES ('{SALES}', '{account}') ON CONFLICT DO NOTHING"
+             VALUES ('{SALES}', '{account}', 'weekly', '2026-01-05_2026-01-11', '2026-01-05', '{metrics}')"
         ))?;
     }
     let board = asked(&mut client, ANNA, "SELECT reporting.create_dashboard('d')");

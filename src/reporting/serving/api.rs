@@ -36,10 +36,6 @@ fn dashboard_payload(
 /// `22004` without a workflow or a metric, `22023` for an aggregation, days or filters that cannot be.
 #[pg_extern(schema = "reporting", stable, parallel_restricted)]
 #[search_path(pg_catalog, pg_temp)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "an SQL function whose arguments have names"
-)]
 fn series(
     workflow: Option<pgrx::Uuid>,
     metric: Option<&str>,

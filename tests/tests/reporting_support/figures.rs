@@ -50,11 +50,6 @@ pub fn record(
             &dimensions.to_string(),
         ],
     )?;
-    client.execute(
-        "INSERT INTO reporting.workflow_data AS d (workflow_id, instance_id) VALUES ($1::text::uuid, $2::text::uuid)
-         ON CONFLICT (workflow_id, instance_id) DO UPDATE SET version = d.version + 1",
-        &[&workflow, &account],
-    )?;
     Ok(())
 }
 

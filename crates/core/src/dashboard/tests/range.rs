@@ -113,7 +113,7 @@ fn beginnings(range: Range, aggregation: Aggregation) -> usize {
     let first = |day: &NaiveDate| match aggregation {
         Weekly => day.num_days_from_ce() % 7 == 3,
         Monthly => day.day() == 1,
-        Quarterly => day.day() == 1 && day.month0() % 3 == 0,
+        Quarterly => day.day() == 1 && day.month0().is_multiple_of(3),
     };
     range
         .from
