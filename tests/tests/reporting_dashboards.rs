@@ -191,7 +191,7 @@ fn widgets_move_together_or_not_at_all() -> Result<()> {
         (
             r#"{"a": {"x": 0, "y": 3, "width": 6, "height": 4}}"#,
             "23P01",
-            "widgets b and a, at column 0, row 3",
+            "widgets a and b, at column 0, row 3",
         ),
         (
             r#"{"a": {"x": 7, "y": 9, "width": 6, "height": 4}}"#,
