@@ -1,8 +1,12 @@
 //! The reporting room.
 //!
 //! - `metrics`: `reporting.metrics_sum` beside jsonb_each, sum and jsonb_object_agg
+//! - `payload`: `reporting.dashboard_payload` beside a hand-written query for each widget
+//! - `listing`: the dashboards that a user may see, beside a policy that asks a function for each row
 
+mod listing;
 mod metrics;
+mod payload;
 
 use crate::Options;
 use crate::report::Report;
@@ -14,21 +18,34 @@ use anyhow::Result;
 struct Size {
     /// Objects of metrics to add up.
     objects: u64,
+    /// Workflows with figures, each on two accounts.
+    workflows: u32,
+    dashboards: u32,
 }
 
 impl Size {
     fn of(options: &Options) -> Self {
         if options.quick {
-            Self { objects: 20_000 }
+            Self {
+                objects: 20_000,
+                workflows: 50,
+                dashboards: 2_000,
+            }
         } else {
-            Self { objects: 200_000 }
+            Self {
+                objects: 200_000,
+                workflows: 500,
+                dashboards: 100_000,
+            }
         }
     }
 }
 
 pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Result<()> {
     let size = Size::of(options);
-    metrics::measure(server, options, size, report)
+    metrics::measure(server, options, size, report)?;
+    payload::measure(server, options, size, report)?;
+    listing::measure(server, options, size, report)
 }
 
 /// What was wanted and what came out.
