@@ -116,9 +116,14 @@ extension_sql_file!(
     requires = ["sqp_registration"]
 );
 extension_sql_file!(
+    "../sql/install/reporting/access.sql",
+    name = "reporting_access"
+);
+extension_sql_file!(
     "../sql/install/reporting/triggers.sql",
     name = "reporting_triggers",
     requires = [
+        "reporting_access",
         reporting::ids::new_id,
         reporting::widgets::_check_widget,
         reporting::widgets::_check_layout,

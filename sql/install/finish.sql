@@ -57,13 +57,13 @@ GRANT EXECUTE ON FUNCTION sqp.refresh_plan() TO authenticated, service_role;
 
 -- Reports. Policies call the first three as the reader; the rest runs with the caller's rights.
 GRANT EXECUTE ON FUNCTION
-    reporting.shared_dashboards(text), reporting.editable_dashboards(), reporting.shown_workflows(), reporting.new_id(text),
+    reporting.shared_dashboards(text), reporting.editable_dashboards(), reporting.is_shown(uuid), reporting.new_id(text),
     reporting.create_dashboard(text, text, text, jsonb, jsonb, boolean, boolean, uuid),
     reporting.add_widget(text, text, text, jsonb, jsonb, text, jsonb, text), reporting.remove_widget(text, text),
     reporting.move_widgets(text, jsonb), reporting.create_from_template(text, text, uuid),
     reporting.duplicate_dashboard(text, text, uuid), reporting.share_dashboard(text, uuid, text),
     reporting.unshare(text, uuid), reporting.layout_versions(text), reporting.restore_layout(text, int),
-    reporting._dashboard(text), reporting._editable_dashboard(text), reporting._own_dashboard(text), reporting._owner(uuid),
+    reporting._dashboard(text), reporting._editable_dashboard(text, boolean), reporting._own_dashboard(text), reporting._owner(uuid),
     reporting._copy(uuid, text, uuid)
   TO authenticated, service_role;
 -- Reports: widgets and serving. Triggers call the first two as the writer; the others read with the caller's rights.
@@ -134,7 +134,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON PROCEDURE sqp.refresh_all_due() TO service_role;
 -- Reports: aggregates.
 GRANT EXECUTE ON FUNCTION
-    reporting.record_week_metrics(uuid, jsonb, jsonb), reporting.rebuild_aggregates(uuid, uuid),
+    reporting.record_week_metrics(uuid, jsonb, jsonb, bigint), reporting.rebuild_aggregates(uuid, uuid),
     reporting._week_end(text), reporting._ratios(jsonb),
     reporting._united(jsonb[]), reporting._build_periods(uuid, uuid, date, date), reporting._take_turns_on_data(uuid, uuid),
     reporting._checked_metrics(jsonb)
@@ -148,7 +148,7 @@ ALTER FUNCTION gemba.pending_buckets(int) ROWS 1;
 ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
 ALTER FUNCTION reporting.shared_dashboards(text) ROWS 20;
 ALTER FUNCTION reporting.editable_dashboards() ROWS 50;
-ALTER FUNCTION reporting.shown_workflows() ROWS 50;
+ALTER FUNCTION reporting.is_shown(uuid) COST 500;
 
 -- Comments ----------------------------------------------------------------------------------------
 COMMENT ON FUNCTION gemba.deploy(text[]) IS 'brings the named modules (all, without arguments) and those they require to their latest version; safe to repeat';
@@ -203,7 +203,7 @@ COMMENT ON FUNCTION plant.morning_report_html(date) IS 'the morning report as on
 COMMENT ON FUNCTION reporting.new_id(text) IS 'a new id that nobody can guess: the prefix, _ and 24 random digits';
 COMMENT ON FUNCTION reporting.shared_dashboards(text) IS 'dashboards of others that are shared with the caller; with ''edit'', those that the caller may change';
 COMMENT ON FUNCTION reporting.editable_dashboards() IS 'dashboards that the caller may change: the caller''s own, and those shared for it';
-COMMENT ON FUNCTION reporting.shown_workflows() IS 'workflows that dashboards show, with their owner''s consent, that the caller may read; templates do not count';
+COMMENT ON FUNCTION reporting.is_shown(uuid) IS 'is there a dashboard that the caller may read and that shows this workflow, with its owner''s consent? Templates do not count';
 COMMENT ON FUNCTION reporting.update_updated_at_column() IS 'trigger: keeps updated_at';
 COMMENT ON FUNCTION reporting.create_dashboard(text, text, text, jsonb, jsonb, boolean, boolean, uuid) IS 'makes an empty dashboard of the caller''s (owner is for service_role); returns its dashboard_id';
 COMMENT ON FUNCTION reporting.add_widget(text, text, text, jsonb, jsonb, text, jsonb, text) IS 'puts a widget on a dashboard, below the others where no position is given; returns its widget_id';
@@ -215,7 +215,7 @@ COMMENT ON FUNCTION reporting.share_dashboard(text, uuid, text) IS 'lets a user 
 COMMENT ON FUNCTION reporting.unshare(text, uuid) IS 'takes that back, or gives it back; returns whether there was anything';
 COMMENT ON FUNCTION reporting.layout_versions(text) IS 'how a dashboard looked, newest first';
 COMMENT ON FUNCTION reporting.restore_layout(text, int) IS 'makes a dashboard look as in an earlier version; returns the number of the new one';
-COMMENT ON FUNCTION reporting.record_week_metrics(uuid, jsonb, jsonb) IS 'records what a week brought, or replaces it, and builds the months and quarters that it belongs to; returns the rows that changed, none for a week that was skipped as a duplicate';
+COMMENT ON FUNCTION reporting.record_week_metrics(uuid, jsonb, jsonb, bigint) IS 'records what a week brought, or replaces it, and builds the months and quarters that it belongs to; returns the rows that changed, none for a week that was skipped as a duplicate';
 COMMENT ON FUNCTION reporting.rebuild_aggregates(uuid, uuid) IS 'builds all months and quarters anew from their weeks, and all ratios; needed after a change of metric_definitions; returns how many rows changed';
 COMMENT ON FUNCTION reporting.start_collection(uuid, uuid, text, int, date, jsonb) IS 'plans the weeks of a workflow on an account: a backfill of so many up to a day, or a weekly_update of those that are missing; safe to repeat: created says whether it is a new one';
 COMMENT ON FUNCTION reporting.pause(text) IS 'hands out no more weeks of a collection; those that run may end; returns the status';

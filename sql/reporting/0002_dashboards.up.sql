@@ -15,6 +15,7 @@ CREATE TABLE reporting.dashboards (
   created_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT dashboards_dashboard_id_key UNIQUE (dashboard_id),
+  CONSTRAINT dashboards_name_check CHECK (name <> ''),
   CONSTRAINT dashboards_dashboard_id_check CHECK (dashboard_id ~ '^dash_[0-9A-Za-z_-]+$'),
   CONSTRAINT dashboards_template_type_check CHECK (template_type IN ('performance', 'attribution', 'audience', 'custom'))
 );
@@ -44,6 +45,7 @@ CREATE TABLE reporting.dashboard_widgets (
   created_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT dashboard_widgets_dashboard_id_widget_id_key UNIQUE (dashboard_id, widget_id),
+  CONSTRAINT dashboard_widgets_widget_id_check CHECK (widget_id <> ''),
   CONSTRAINT dashboard_widgets_widget_type_check CHECK (widget_type IN ('chart', 'table', 'metric_card', 'text')),
   CONSTRAINT dashboard_widgets_chart_type_check CHECK (chart_type IN ('line', 'bar', 'pie', 'scatter', 'area')),
   CONSTRAINT dashboard_widgets_types_check CHECK ((widget_type = 'chart') = (chart_type IS NOT NULL))
@@ -120,9 +122,12 @@ CREATE TRIGGER dashboard_widgets_sources_update AFTER UPDATE ON reporting.dashbo
 CREATE TRIGGER dashboard_widgets_sources_delete AFTER DELETE ON reporting.dashboard_widgets
   REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION reporting._note_sources();
 
+CREATE TRIGGER workflows_forget_sources AFTER UPDATE OF user_id ON reporting.workflows
+  FOR EACH ROW WHEN (OLD.user_id IS DISTINCT FROM NEW.user_id) EXECUTE FUNCTION reporting._forget_sources();
+
 CREATE VIEW reporting.my_dashboards WITH (security_invoker = true) AS
   SELECT d.dashboard_id, d.name, d.description, d.template_type, d.is_public, d.is_template, d.version, d.user_id,
-         coalesce(s.permission_level, 'owner') AS permission, d.created_at, d.updated_at, d.id
+         CASE WHEN d.user_id = (SELECT auth.uid()) THEN 'owner' ELSE s.permission_level END AS permission, d.created_at, d.updated_at, d.id
     FROM reporting.dashboards AS d
     LEFT JOIN reporting.dashboard_shares AS s ON s.dashboard_id = d.id AND s.shared_with_user_id = (SELECT auth.uid())
    WHERE d.user_id = (SELECT auth.uid()) OR d.id = ANY (ARRAY(SELECT reporting.shared_dashboards()));

@@ -7,7 +7,8 @@ CREATE TABLE reporting.metric_definitions (
   factor       numeric NOT NULL DEFAULT 1,
   description  text,
   CONSTRAINT metric_definitions_name_check CHECK (pg_catalog.length(name) BETWEEN 1 AND 100),
-  CONSTRAINT metric_definitions_factor_check CHECK (factor <> 0 AND factor > '-Infinity' AND factor < 'Infinity')
+  CONSTRAINT metric_definitions_metrics_check CHECK (numerator <> '' AND denominator <> ''),
+  CONSTRAINT metric_definitions_factor_check CHECK (pg_catalog.abs(factor) BETWEEN 1e-30 AND 1e30)
 );
 COMMENT ON TABLE reporting.metric_definitions IS 'ratios of base metrics: factor × numerator / denominator, computed from sums and never averaged; yours to change';
 COMMENT ON COLUMN reporting.metric_definitions.numerator IS 'name of a base metric';
@@ -32,6 +33,7 @@ CREATE TABLE reporting.report_data_aggregates (
   row_count         bigint NOT NULL DEFAULT 0,
   created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  recorded          jsonb,
   CONSTRAINT report_data_aggregates_key UNIQUE (workflow_id, instance_id, aggregation_type, aggregation_key, data_date),
   CONSTRAINT report_data_aggregates_aggregation_type_check CHECK (aggregation_type IN ('weekly', 'monthly', 'quarterly')),
   CONSTRAINT report_data_aggregates_objects_check
@@ -59,6 +61,7 @@ CREATE INDEX report_data_aggregates_series_idx
 CREATE INDEX report_data_aggregates_instance_id_idx ON reporting.report_data_aggregates (instance_id);
 COMMENT ON TABLE reporting.report_data_aggregates IS 'metrics of a workflow on an account by period: weeks as recorded, months and quarters built from them';
 COMMENT ON COLUMN reporting.report_data_aggregates.aggregation_key IS 'YYYY-MM-DD_YYYY-MM-DD of a week, YYYY-MM of a month, YYYY-Qn of a quarter';
+COMMENT ON COLUMN reporting.report_data_aggregates.recorded IS 'of a week, the metrics as its worker sent them; with the ratios that can be made of them they are its metrics';
 COMMENT ON COLUMN reporting.report_data_aggregates.data_date IS 'first day of the period';
 
 CREATE TABLE reporting.workflow_data (
@@ -99,13 +102,13 @@ GRANT INSERT, UPDATE, DELETE ON reporting.metric_definitions, reporting.report_d
 
 CREATE POLICY metric_definitions_reader_select ON reporting.metric_definitions FOR SELECT TO authenticated USING (true);
 CREATE POLICY metric_definitions_service_all ON reporting.metric_definitions TO service_role USING (true) WITH CHECK (true);
--- One's own, and what dashboards show that one may read. The second set is only made when a row is not of the first.
+-- One's own, and what dashboards show that one may read: asked once for each workflow that is not one's own.
 CREATE POLICY report_data_aggregates_reader_select ON reporting.report_data_aggregates FOR SELECT TO authenticated
   USING (workflow_id IN (SELECT w.id FROM reporting.workflows w WHERE w.user_id = (SELECT auth.uid()))
-         OR workflow_id IN (SELECT reporting.shown_workflows()));
+         OR reporting.is_shown(workflow_id));
 CREATE POLICY report_data_aggregates_service_all ON reporting.report_data_aggregates TO service_role
   USING (true) WITH CHECK (true);
 CREATE POLICY workflow_data_reader_select ON reporting.workflow_data FOR SELECT TO authenticated
   USING (workflow_id IN (SELECT w.id FROM reporting.workflows w WHERE w.user_id = (SELECT auth.uid()))
-         OR workflow_id IN (SELECT reporting.shown_workflows()));
+         OR reporting.is_shown(workflow_id));
 CREATE POLICY workflow_data_service_all ON reporting.workflow_data TO service_role USING (true) WITH CHECK (true);

@@ -1,4 +1,4 @@
-//! Which dashboards and workflows the caller may look at. Policies ask this once a query.
+//! Which dashboards the caller may look at and change. Policies ask this once a query.
 //!
 //! The tables' policies refer to each other in a circle here — a dashboard is readable by its shares, a share
 //! by its dashboard's owner — so these read them with the extension's rights. Who the caller is, `auth.uid()`
@@ -26,17 +26,6 @@ thread_local! {
            WHERE s.shared_with_user_id = $1 AND s.permission_level = 'edit'",
         &[pg_sys::UUIDOID],
     ) };
-    static SHOWN: Plan = const { Plan::new(
-        c"SELECT s.workflow_id
-            FROM (SELECT d.id FROM reporting.dashboards d WHERE d.user_id = $1
-                  UNION
-                  SELECT h.dashboard_id FROM reporting.dashboard_shares h WHERE h.shared_with_user_id = $1
-                  UNION
-                  SELECT d.id FROM reporting.dashboards d WHERE d.is_public) AS readable
-            JOIN reporting.dashboard_sources s ON s.dashboard_id = readable.id
-           GROUP BY s.workflow_id",
-        &[pg_sys::UUIDOID],
-    ) };
 }
 
 /// Dashboards of others that are shared with the caller: all of them, or (`permission` 'edit') those that the
@@ -57,12 +46,9 @@ fn editable_dashboards() -> Result<SetOfIterator<'static, pgrx::Uuid>, ErrorRepo
     Ok(of_caller(&EDITABLE, None)?)
 }
 
-/// Workflows that are shown, with their owner's consent, by dashboards that the caller may read. Not by templates:
-/// they are there to be copied, and a copy shows its owner's data.
-#[pg_extern(schema = "reporting", stable, parallel_safe)]
-#[search_path(pg_catalog, pg_temp)]
-fn shown_workflows() -> Result<SetOfIterator<'static, pgrx::Uuid>, ErrorReport> {
-    Ok(of_caller(&SHOWN, None)?)
+/// Who is logged in.
+pub fn user() -> Result<Option<pgrx::Uuid>> {
+    Ok(role::with_pinned_search_path(|| ids(&USER, &[]))?.pop())
 }
 
 /// The ids that a plan finds for the caller, who is its first argument; `more` is the other.
@@ -70,7 +56,7 @@ fn of_caller(
     plan: &'static LocalKey<Plan>,
     more: Option<DatumWithOid>,
 ) -> Result<SetOfIterator<'static, pgrx::Uuid>> {
-    let Some(user) = ids(&USER, &[])?.pop() else {
+    let Some(user) = user()? else {
         return Ok(SetOfIterator::empty());
     };
     let mut arguments: Vec<DatumWithOid> = vec![user.into()];

@@ -4,12 +4,13 @@
 //! Access is decided by the tables' policies. What they ask for each query — which dashboards were shared
 //! with me, which workflows may I look at — is native:
 //!
-//! - [`access`]: the caller's dashboards and workflows, for the policies
+//! - [`access`]: the caller's dashboards, for the policies
 //! - [`ids`]: ids that people can read and nobody can guess
 //! - [`insights`]: what stands out in the figures
 //! - [`metrics`]: JSON objects of numbers, and their exact sums
 //! - [`periods`]: what the keys of periods say
 //! - [`serving`]: dashboards with their figures, in one answer
+//! - [`shown`]: the workflows that dashboards show to the caller, for the policies
 //! - [`widgets`]: what a widget may hold and where it may stand, for the triggers
 
 mod access;
@@ -18,6 +19,7 @@ mod insights;
 mod metrics;
 pub mod periods;
 mod serving;
+mod shown;
 pub mod widgets;
 
 use crate::engine::migrate::Module;

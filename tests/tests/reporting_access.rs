@@ -453,6 +453,173 @@ fn what_is_taken_back_is_gone_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Consent is given by putting one's workflow into a widget, and by nothing else.
+#[test]
+fn nobody_agrees_by_accident() -> Result<()> {
+    let House {
+        mut client, shared, ..
+    } = house("access_consent")?;
+    let s = id_of(&mut client, &shared);
+    let secret = format!(
+        "SELECT count(*) FROM reporting.report_data_aggregates WHERE workflow_id = '{SECRET}'"
+    );
+    let sales = format!(
+        "SELECT count(*) FROM reporting.report_data_aggregates WHERE workflow_id = '{SALES}'"
+    );
+    as_user(&mut client, "authenticated", Some(ANNA), |tx| {
+        tx.batch_execute("UPDATE reporting.dashboards SET is_public = false")
+    })?;
+    // An editor names the owner's other workflow, and waits for her to touch the widget.
+    as_user(&mut client, "authenticated", Some(CLEO), |tx| {
+        tx.batch_execute(&format!(
+            "SELECT reporting.add_widget('{shared}', 'metric_card', 't', '{}', widget_id => 'trap')",
+            source(SECRET)
+        ))
+    })?;
+    for touch in [
+        format!(
+            "SELECT reporting.move_widgets('{shared}', '{{\"trap\": {{\"x\": 0, \"y\": 70, \"width\": 2, \"height\": 2}}}}')"
+        ),
+        format!("UPDATE reporting.dashboard_widgets SET title = 'mine' WHERE dashboard_id = '{s}'"),
+        format!(
+            "UPDATE reporting.dashboard_widgets SET data_source = data_source || '{{\"compare\": false}}' WHERE dashboard_id = '{s}'"
+        ),
+        format!(
+            "SELECT reporting.restore_layout('{shared}', (SELECT max(version) - 1 FROM reporting.layout_versions('{shared}')))"
+        ),
+        format!("SELECT reporting.remove_widget('{shared}', 'trap')"),
+        format!(
+            "SELECT reporting.restore_layout('{shared}', (SELECT max(version) - 1 FROM reporting.layout_versions('{shared}')))"
+        ),
+    ] {
+        asked(
+            &mut client,
+            ANNA,
+            &format!(
+                "SELECT count(*) FROM ({}) AS t",
+                if touch.starts_with("SELECT") {
+                    touch.clone()
+                } else {
+                    "SELECT 1".into()
+                }
+            ),
+        );
+        if !touch.starts_with("SELECT") {
+            as_user(&mut client, "authenticated", Some(ANNA), |tx| {
+                tx.batch_execute(&touch)
+            })?;
+        }
+        for user in [BEN, CLEO] {
+            assert_eq!(asked(&mut client, user, &secret), "0", "after {touch}");
+        }
+    }
+    // What the owner has taken back stays so until she puts it there again.
+    assert_eq!(asked(&mut client, BEN, &sales), "1");
+    as_user(&mut client, "authenticated", Some(ANNA), |tx| {
+        tx.batch_execute(&format!(
+            "DELETE FROM reporting.dashboard_sources WHERE dashboard_id = '{s}'"
+        ))
+    })?;
+    let drag = format!(
+        "SELECT reporting.move_widgets('{shared}', '{{\"card\": {{\"x\": 8, \"y\": 60, \"width\": 2, \"height\": 2}}}}')"
+    );
+    assert_eq!(asked(&mut client, ANNA, &drag), "1");
+    assert_eq!(asked(&mut client, BEN, &sales), "0");
+    as_user(&mut client, "authenticated", Some(ANNA), |tx| {
+        tx.batch_execute(&format!(
+            "SELECT reporting.add_widget('{shared}', 'metric_card', 't', '{}')",
+            source(SALES)
+        ))
+    })?;
+    assert_eq!(asked(&mut client, BEN, &sales), "1");
+    // The application copies for a stranger what the stranger may not see.
+    let curious = dashboard(&mut client, DORA, "curious", SECRET)?;
+    for call in [
+        format!("SELECT reporting.duplicate_dashboard('{curious}', 'copy', owner => '{DORA}')"),
+        format!(
+            "SELECT reporting.move_widgets('{curious}', '{{\"card\": {{\"x\": 8, \"y\": 60, \"width\": 2, \"height\": 2}}}}')"
+        ),
+        format!("SELECT reporting.restore_layout('{curious}', 1)"),
+        format!("SELECT reporting.restore_layout('{curious}', 2)"),
+    ] {
+        ask(&mut client, "service_role", None, &call)?;
+        assert_eq!(asked(&mut client, DORA, &secret), "0", "after {call}");
+    }
+    // And a workflow that changes hands is shown by nobody any more.
+    assert_eq!(asked(&mut client, BEN, &sales), "1");
+    client.batch_execute(&format!(
+        "UPDATE reporting.workflows SET user_id = '{DORA}' WHERE id = '{SALES}'"
+    ))?;
+    for (user, expected) in [(ANNA, "0"), (BEN, "0"), (DORA, "1")] {
+        assert_eq!(asked(&mut client, user, &sales), expected);
+    }
+    // The same user may be both at once, after a dashboard has changed hands.
+    client.batch_execute(&format!(
+        "UPDATE reporting.dashboards SET user_id = '{BEN}' WHERE id = '{s}'"
+    ))?;
+    assert_eq!(
+        asked(
+            &mut client,
+            BEN,
+            &format!("SELECT permission FROM reporting.my_dashboards WHERE id = '{s}'")
+        ),
+        "owner"
+    );
+    Ok(())
+}
+
+/// One session, many people: nothing that was answered for one is answered for another.
+#[test]
+fn answers_are_remembered_for_one_query_only() -> Result<()> {
+    let House {
+        mut client,
+        shared,
+        public,
+        ..
+    } = house("access_memory")?;
+    let sees = format!(
+        "SELECT count(*) FROM reporting.report_data_aggregates WHERE workflow_id = '{SALES}'"
+    );
+    as_user(&mut client, "authenticated", Some(ANNA), |tx| {
+        tx.batch_execute(&format!(
+            "UPDATE reporting.dashboards SET is_public = false WHERE dashboard_id = '{public}'"
+        ))
+    })?;
+    let mut tx = client
+        .build_transaction()
+        .isolation_level(postgres::IsolationLevel::RepeatableRead)
+        .start()?;
+    tx.batch_execute("SET LOCAL ROLE authenticated")?;
+    let statement = tx.prepare(&sees)?;
+    for (user, expected) in [(BEN, 1), (DORA, 0), (ANNA, 1), (DORA, 0), (CLEO, 1)] {
+        tx.execute(
+            "SELECT set_config('request.jwt.claims', $1, true)",
+            &[&format!("{{\"sub\": \"{user}\"}}")],
+        )?;
+        assert_eq!(
+            tx.query_one(&statement, &[])?.get::<_, i64>(0),
+            expected,
+            "{user}"
+        );
+        // Within one command of a function's, too.
+        let found: i64 = tx.query_one("SELECT sum(reporting.is_shown(id)::int) FROM reporting.workflows, generate_series(1, 3)", &[])?
+            .get::<_, Option<i64>>(0).unwrap_or(0);
+        assert_eq!(found > 0, user == ANNA, "{user}");
+    }
+    // What the same transaction changes counts at once.
+    tx.execute(
+        "SELECT set_config('request.jwt.claims', $1, true)",
+        &[&format!("{{\"sub\": \"{ANNA}\"}}")],
+    )?;
+    tx.batch_execute(&format!("SELECT reporting.unshare('{shared}', '{BEN}')"))?;
+    tx.execute(
+        "SELECT set_config('request.jwt.claims', $1, true)",
+        &[&format!("{{\"sub\": \"{BEN}\"}}")],
+    )?;
+    assert_eq!(tx.query_one(&statement, &[])?.get::<_, i64>(0), 0);
+    Ok(())
+}
+
 /// The indexes are used: a listing among very many dashboards reads few of them.
 #[test]
 fn a_listing_reads_what_it_lists() -> Result<()> {

@@ -8,7 +8,7 @@ use postgres::Client;
 use reporting_support::*;
 use std::collections::BTreeMap;
 
-/// A collection whose weeks begin on 2025-01-06, a Monday; returns their ids. Nobody has collected them yet.
+/// A collection whose weeks begin on a day, all of them being collected; returns their ids.
 fn weeks(client: &mut Client, workflow: &str, first: &str, number: i32) -> Result<Vec<String>> {
     client.batch_execute(&format!(
         "WITH c AS (
@@ -18,12 +18,17 @@ fn weeks(client: &mut Client, workflow: &str, first: &str, number: i32) -> Resul
          SELECT c.id, '{workflow}', '{ACCOUNT}', date '{first}' + 7 * n, date '{first}' + 7 * n + 6
            FROM c, generate_series(0, {number} - 1) AS n"
     ))?;
+    claim_all(client);
     Ok(table(
         client,
         &format!(
             "SELECT id FROM reporting.report_data_weeks WHERE workflow_id = '{workflow}' ORDER BY week_start_date"
         ),
     ))
+}
+
+fn claim_all(client: &mut Client) {
+    while !table(client, "SELECT week FROM reporting.claim_week('test')").is_empty() {}
 }
 
 fn record(client: &mut Client, week: &str, metrics: &str) -> Result<(), postgres::Error> {
@@ -39,7 +44,10 @@ fn empty_house(name: &str) -> Result<(Database<'static>, Client)> {
     let db = extended(name)?;
     let mut client = db.connect()?;
     people(&mut client)?;
-    client.batch_execute("DELETE FROM reporting.report_data_aggregates")?;
+    client.batch_execute(
+        "DELETE FROM reporting.report_data_aggregates;
+         UPDATE reporting.settings SET max_running_weeks = NULL, max_running_collections = NULL",
+    )?;
     Ok((db, client))
 }
 
@@ -151,6 +159,8 @@ fn ratios_are_never_averaged() -> Result<()> {
         ("itself", "itself", "b", "1", "22023"),
         ("none", "a", "b", "0", "23514"),
         ("nan", "a", "b", "NaN", "23514"),
+        ("large", "a", "b", "1e31", "23514"),
+        ("nothing", "", "b", "1", "23514"),
         ("inf", "a", "b", "Infinity", "23514"),
         ("", "a", "b", "1", "23514"),
     ] {
@@ -187,11 +197,8 @@ fn a_week_is_replaced_and_never_counted_twice() -> Result<()> {
             r#"2025-Q1 | {"clicks": 21}"#
         ]
     );
-    // One that is skipped, being a duplicate, counts where it was completed.
-    client.batch_execute(&format!(
-        "UPDATE reporting.report_data_weeks SET status = 'skipped' WHERE id = '{}'",
-        ids[1]
-    ))?;
+    // One that is skipped counts where it was completed, or not at all.
+    client.batch_execute(&format!("SELECT reporting.skip_week('{}')", ids[1]))?;
     let before = table(&mut client, AGGREGATES);
     record(&mut client, &ids[1], r#"{"clicks": 1000000}"#)?;
     assert_eq!(table(&mut client, AGGREGATES), before);
@@ -214,6 +221,150 @@ fn a_week_is_replaced_and_never_counted_twice() -> Result<()> {
             r#"2025-Q1 | {"clicks": 7}"#
         ]
     );
+    Ok(())
+}
+
+/// Names that were ratios once are not summed up later.
+#[test]
+fn a_definition_that_goes_takes_its_ratios_along() -> Result<()> {
+    let (_db, mut client) = empty_house("aggregates_definitions")?;
+    let ids = weeks(&mut client, SALES, "2025-01-27", 4)?;
+    for week in &ids {
+        record(&mut client, week, r#"{"clicks": 10, "impressions": 100}"#)?;
+    }
+    let ratio = "SELECT count(*), count(*) FILTER (WHERE metrics ? 'ctr'), count(DISTINCT metrics -> 'ctr') FROM reporting.report_data_aggregates";
+    assert_eq!(table(&mut client, ratio), ["7 | 7 | 1"]);
+    for (change, expected) in [
+        (
+            "UPDATE reporting.metric_definitions SET denominator = 'nothing' WHERE name = 'ctr'",
+            "7 | 0 | 0",
+        ),
+        (
+            "UPDATE reporting.metric_definitions SET denominator = 'impressions' WHERE name = 'ctr'",
+            "7 | 7 | 1",
+        ),
+        (
+            "DELETE FROM reporting.metric_definitions WHERE name = 'ctr'",
+            "7 | 0 | 0",
+        ),
+    ] {
+        client.batch_execute(change)?;
+        assert_eq!(
+            ask(
+                &mut client,
+                "service_role",
+                None,
+                "SELECT reporting.rebuild_aggregates()"
+            )?,
+            "7",
+            "{change}"
+        );
+        assert_eq!(table(&mut client, ratio), [expected], "{change}");
+    }
+    Ok(())
+}
+
+/// Who has lost a week does not overwrite what the one after has brought.
+#[test]
+fn a_claim_that_is_lost_records_nothing() -> Result<()> {
+    let (_db, mut client) = empty_house("aggregates_claims")?;
+    let ids = weeks(&mut client, SALES, "2025-01-27", 1)?;
+    let old = value(&mut client, "SELECT claim FROM reporting.report_data_weeks");
+    client.batch_execute(
+        "UPDATE reporting.report_data_weeks SET lease_expires_at = now() - interval '1 minute'",
+    )?;
+    let with = |claim: &str, clicks: i32| {
+        format!(
+            "SELECT reporting.record_week_metrics('{}', '{{\"clicks\": {clicks}}}', claim => {claim})",
+            ids[0]
+        )
+    };
+    client.batch_execute("SELECT reporting.reap_weeks()")?;
+    // Nobody has it.
+    assert_eq!(
+        outcome(&mut client, "service_role", None, &with("NULL", 1)),
+        "55000"
+    );
+    let new = value(
+        &mut client,
+        "SELECT claim FROM reporting.claim_week('next')",
+    );
+    client.batch_execute(&with(&new, 100))?;
+    let error = expect_sqlstate(client.batch_execute(&with(&old, 1)), "55000");
+    assert_eq!(error.message(), "the week is not yours any more");
+    client.batch_execute(&format!("SELECT reporting.complete_week('{}')", ids[0]))?;
+    assert_eq!(
+        outcome(&mut client, "service_role", None, &with(&old, 1)),
+        "55000"
+    );
+    client.batch_execute(&with(&new, 101))?;
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT metrics FROM reporting.report_data_aggregates WHERE aggregation_type = 'weekly'"
+        ),
+        r#"{"clicks": 101}"#
+    );
+    Ok(())
+}
+
+/// The same result is recorded once, by whoever comes to it.
+#[test]
+fn a_duplicate_records_what_its_original_has_not() -> Result<()> {
+    let (_db, mut client) = empty_house("aggregates_duplicate")?;
+    let first = weeks(&mut client, SALES, "2025-01-27", 1)?;
+    client.batch_execute(&format!(
+        "SELECT reporting.complete_week('{}', 5, 'sum')",
+        first[0]
+    ))?;
+    client.batch_execute("UPDATE reporting.report_data_weeks SET updated_at = updated_at")?;
+    let both = weeks(&mut client, SALES, "2025-01-27", 1)?;
+    let second = both
+        .iter()
+        .find(|id| **id != first[0])
+        .map(String::as_str)
+        .unwrap_or_default();
+    assert_eq!(
+        value(
+            &mut client,
+            &format!("SELECT status FROM reporting.complete_week('{second}', 5, 'sum')")
+        ),
+        "skipped"
+    );
+    let weekly = "SELECT string_agg(metrics::text, ' ') FROM reporting.report_data_aggregates WHERE aggregation_type = 'weekly'";
+    record(&mut client, second, r#"{"clicks": 7}"#)?;
+    assert_eq!(value(&mut client, weekly), r#"{"clicks": 7}"#);
+    // Now it is there.
+    record(&mut client, second, r#"{"clicks": 8}"#)?;
+    assert_eq!(value(&mut client, weekly), r#"{"clicks": 7}"#);
+    record(&mut client, &first[0], r#"{"clicks": 9}"#)?;
+    assert_eq!(value(&mut client, weekly), r#"{"clicks": 9}"#);
+    Ok(())
+}
+
+/// Campaigns and products by the ten thousand.
+#[test]
+fn dimensions_may_be_large() -> Result<()> {
+    let (_db, mut client) = empty_house("aggregates_large")?;
+    let ids = weeks(&mut client, SALES, "2025-01-27", 5)?;
+    for (number, week) in ids.iter().enumerate() {
+        client.batch_execute(&format!(
+            "SELECT reporting.record_week_metrics('{week}', '{{\"clicks\": 1}}',
+               (SELECT jsonb_build_object('asin', jsonb_agg('B0' || n)) FROM generate_series({number}, 20000 + {number}) AS n))"
+        ))?;
+    }
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT jsonb_array_length(dimensions -> 'asin') FROM reporting.report_data_aggregates WHERE aggregation_type = 'quarterly'"
+        ),
+        "20005"
+    );
+    let huge = format!(
+        "SELECT reporting.record_week_metrics('{}', '{{}}', jsonb_build_object('a', repeat('x', 4000000)))",
+        ids[0]
+    );
+    assert_eq!(outcome(&mut client, "service_role", None, &huge), "22023");
     Ok(())
 }
 
@@ -282,6 +433,7 @@ fn any_order_makes_the_same_months() -> Result<()> {
             planned.push((id, day, length));
             day += length + random.below(3) as i64;
         }
+        claim_all(&mut client);
         let mut amounts: BTreeMap<usize, i128> = BTreeMap::new();
         for _ in 0..60 {
             let number = random.below(40) as usize;
@@ -401,6 +553,15 @@ fn what_there_is_of_a_workflow_is_known() -> Result<()> {
     record(&mut client, &ids[2], "{}")?;
     let first = version(&mut client);
     ensure!(value(&mut client, known).ends_with("2025-01-27 | 2025-02-16"));
+    // The same again is no change.
+    record(&mut client, &ids[2], "{}")?;
+    ask(
+        &mut client,
+        "service_role",
+        None,
+        "SELECT reporting.rebuild_aggregates()",
+    )?;
+    ensure!(version(&mut client) == first);
     // Whoever changes something, in whatever way.
     for (sql, days) in [
         (
@@ -456,6 +617,11 @@ fn what_cannot_be_recorded_says_why() -> Result<()> {
             "metrics.clicks: {\"a\": 1}",
         ),
         (r#"{"": 1}"#, "22023", "metrics.: 1"),
+        (
+            r#"{"a": 1e100}"#,
+            "22003",
+            &format!("metrics.a: 1{}", "0".repeat(100)),
+        ),
         (
             &format!("{{{}}}", many.join(", ")),
             "54000",

@@ -449,6 +449,61 @@ fn two_do_not_put_something_in_the_same_place() -> Result<()> {
     Ok(())
 }
 
+/// Moving, restoring, adding and removing at once: they wait for each other and never stand in each other's way.
+#[test]
+fn many_change_one_dashboard_at_once() -> Result<()> {
+    let db = extended("dashboards_turns")?;
+    let mut client = db.connect()?;
+    people(&mut client)?;
+    client.batch_execute("UPDATE reporting.settings SET keep_versions = 10000")?;
+    let d = asked(&mut client, ANNA, "SELECT reporting.create_dashboard('d')");
+    for name in ["a", "b"] {
+        text_widget(&mut client, &d, name, "NULL")?;
+    }
+    std::thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..6)
+            .map(|number| {
+                let (db, d) = (&db, &d);
+                scope.spawn(move || -> Result<()> {
+                    let mut client = db.connect()?;
+                    for round in 0..40 {
+                        let call = match (number + round) % 4 {
+                            0 => format!("SELECT reporting.move_widgets('{d}', '{{\"a\": {{\"x\": 6, \"y\": {}, \"width\": 6, \"height\": 4}}}}')", 100 + round * 4),
+                            1 => format!("SELECT reporting.restore_layout('{d}', 3)"),
+                            2 => format!("SELECT reporting.add_widget('{d}', 'text', 't', '{{\"content\": \"\"}}', widget_id => 'w{number}.{round}')"),
+                            _ => format!("SELECT reporting.remove_widget('{d}', 'w{number}.{}')", round - 1),
+                        };
+                        ask(&mut client, "authenticated", Some(ANNA), &call)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("a worker panicked"))??;
+        }
+        Ok(())
+    })?;
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ),
+        "0"
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            ANNA,
+            &format!("SELECT count(*) = max(version) FROM reporting.layout_versions('{d}')")
+        ),
+        "true"
+    );
+    Ok(())
+}
+
 #[test]
 fn sharing_says_what_is_wrong() -> Result<()> {
     let db = extended("dashboards_share")?;

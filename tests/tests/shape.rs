@@ -116,6 +116,10 @@ const RULES: &[Rule] = &[
             ("auth.role()", "as above"),
             ("auth.uid()", "as above"),
             (
+                "reporting.is_shown(uuid)",
+                "called for each row that a policy looks at; it pins the path where it looks something up",
+            ),
+            (
                 "sqp.refresh_all_due()",
                 "a procedure with a SET clause cannot commit; all it runs is one call, qualified",
             ),

@@ -14,14 +14,21 @@ CREATE FUNCTION reporting._ratios(metrics jsonb) RETURNS jsonb
 CREATE FUNCTION reporting._united(all_dimensions jsonb[]) RETURNS jsonb
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
   AS $body$
-    SELECT coalesce(jsonb_object_agg(k.key, CASE WHEN k.kinds = 1 THEN k.one ELSE k.named END), '{}')
-      FROM (SELECT e.key, count(DISTINCT e.value) AS kinds, min(e.value::text)::jsonb AS one,
-                   coalesce(jsonb_agg(DISTINCT n.name) FILTER (WHERE n.name IS NOT NULL), '[]') AS named
-              FROM unnest(all_dimensions) AS d (dimensions)
-             CROSS JOIN jsonb_each(d.dimensions) AS e
-              LEFT JOIN LATERAL jsonb_array_elements(
-                     CASE jsonb_typeof(e.value) WHEN 'array' THEN e.value ELSE jsonb_build_array(e.value) END) AS n (name) ON true
-             GROUP BY e.key) AS k
+    WITH said AS MATERIALIZED (
+      SELECT DISTINCT e.key, e.value FROM unnest(all_dimensions) AS d (dimensions) CROSS JOIN jsonb_each(d.dimensions) AS e
+    ), counted AS MATERIALIZED (
+      SELECT s.key, s.value, count(*) OVER (PARTITION BY s.key) AS different FROM said s
+    ), united AS (
+      SELECT c.key, c.value FROM counted c WHERE c.different = 1
+      UNION ALL
+      SELECT c.key, coalesce(jsonb_agg(DISTINCT n.name) FILTER (WHERE n.name IS NOT NULL), '[]')
+        FROM counted c
+        LEFT JOIN LATERAL jsonb_array_elements(
+               CASE jsonb_typeof(c.value) WHEN 'array' THEN c.value ELSE jsonb_build_array(c.value) END) AS n (name) ON true
+       WHERE c.different > 1
+       GROUP BY c.key
+    )
+    SELECT coalesce(jsonb_object_agg(u.key, u.value), '{}') FROM united u
   $body$;
 
 -- Months and quarters of a workflow on an account that have a day between two dates, anew from its weeks. Whoever
@@ -41,7 +48,7 @@ CREATE FUNCTION reporting._build_periods(workflow uuid, instance uuid, from_day 
              greatest(p.first, w.first) - w.first AS a, least(p.last, w.last) - w.first + 1 AS b
         FROM period p
         -- A week may have begun in the period before.
-        JOIN LATERAL (SELECT g.metrics, g.dimensions, g.row_count, g.data_date AS first, reporting._week_end(g.aggregation_key) AS last
+        JOIN LATERAL (SELECT coalesce(g.recorded, g.metrics) AS metrics, g.dimensions, g.row_count, g.data_date AS first, reporting._week_end(g.aggregation_key) AS last
                         FROM reporting.report_data_aggregates g
                        WHERE g.workflow_id = workflow AND g.instance_id = instance AND g.aggregation_type = 'weekly'
                          AND g.data_date BETWEEN p.first - 6 AND p.last) AS w ON w.last >= p.first
@@ -86,8 +93,8 @@ CREATE FUNCTION reporting._take_turns_on_data(workflow uuid, instance uuid) RETU
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
-    INSERT INTO reporting.workflow_data AS d (workflow_id, instance_id) VALUES (workflow, instance)
-    ON CONFLICT (workflow_id, instance_id) DO UPDATE SET version = d.version + 1, changed_at = clock_timestamp();
+    INSERT INTO reporting.workflow_data (workflow_id, instance_id) VALUES (workflow, instance) ON CONFLICT DO NOTHING;
+    PERFORM FROM reporting.workflow_data d WHERE d.workflow_id = workflow AND d.instance_id = instance FOR NO KEY UPDATE;
   END
   $body$;
 
@@ -115,11 +122,18 @@ CREATE FUNCTION reporting._checked_metrics(metrics jsonb) RETURNS jsonb
       RAISE EXCEPTION 'there are too many metrics' USING ERRCODE = '54000', DETAIL = format('metrics: %s names', many),
         HINT = 'record 500 at most';
     END IF;
+    SELECT e.key, e.value INTO bad FROM jsonb_each(metrics) AS e
+     WHERE jsonb_typeof(e.value) = 'number' AND (abs(e.value::numeric) >= 1e100 OR scale(e.value::numeric) > 100) ORDER BY e.key LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'the metric is out of its range' USING ERRCODE = '22003',
+        DETAIL = format('metrics.%s: %s', left(bad.key, 200), left(bad.value::text, 200)),
+        HINT = 'metrics have up to 100 digits before the point and 100 behind it';
+    END IF;
     RETURN jsonb_strip_nulls(metrics);
   END
   $body$;
 
-CREATE FUNCTION reporting.record_week_metrics(week uuid, metrics jsonb, dimensions jsonb DEFAULT '{}')
+CREATE FUNCTION reporting.record_week_metrics(week uuid, metrics jsonb, dimensions jsonb DEFAULT '{}', claim bigint DEFAULT NULL)
   RETURNS TABLE (aggregation_type text, aggregation_key text, totals jsonb)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -131,38 +145,48 @@ CREATE FUNCTION reporting.record_week_metrics(week uuid, metrics jsonb, dimensio
     key text;
     other record;
   BEGIN
-    IF jsonb_typeof(around) <> 'object' THEN
-      RAISE EXCEPTION 'dimensions are an object' USING ERRCODE = '22023', DETAIL = format('dimensions: %s', left(around::text, 200)),
+    IF jsonb_typeof(around) <> 'object' OR octet_length(around::text) > 4000000 THEN
+      RAISE EXCEPTION 'dimensions are an object of up to 4 MB' USING ERRCODE = '22023',
+        DETAIL = format('dimensions of %s bytes: %s', octet_length(around::text), left(around::text, 200)),
         HINT = 'give {"campaign": ["spring", "brand"], …}';
     END IF;
     PERFORM gemba._require_current_snapshots('metrics cannot be recorded');
-    SELECT r.workflow_id, r.instance_id, r.week_start_date AS first, r.week_end_date AS last, r.status, r.row_count INTO w
-      FROM reporting.report_data_weeks r WHERE r.id = week;
+    -- The week, its collection, what there is of both: in this order, as whoever completes a week.
+    SELECT r.workflow_id, r.instance_id, r.week_start_date AS first, r.week_end_date AS last, r.status, r.row_count, r.claim,
+           r.collection_id, r.duplicate_of INTO w
+      FROM reporting.report_data_weeks r WHERE r.id = week FOR NO KEY UPDATE;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'the week does not exist' USING ERRCODE = 'P0002', DETAIL = format('week %s', coalesce(week::text, 'NULL')),
         HINT = 'give the id of a row of reporting.report_data_weeks, as reporting.claim_week() returns it';
     END IF;
-    PERFORM reporting._take_turns_on_data(w.workflow_id, w.instance_id);
-    -- Its result is in already, from another collection.
-    IF w.status = 'skipped' THEN
-      RETURN;
+    IF w.status IN ('pending', 'failed') OR record_week_metrics.claim <> w.claim
+       OR record_week_metrics.claim IS NOT NULL AND w.claim IS NULL THEN
+      PERFORM reporting._refuse_week(week, record_week_metrics.claim);
     END IF;
+    PERFORM FROM reporting.report_data_collections c WHERE c.id = w.collection_id FOR NO KEY UPDATE;
+    PERFORM reporting._take_turns_on_data(w.workflow_id, w.instance_id);
     key := to_char(w.first, 'YYYY-MM-DD') || '_' || to_char(w.last, 'YYYY-MM-DD');
     SELECT g.aggregation_key INTO other FROM reporting.report_data_aggregates g
      WHERE g.workflow_id = w.workflow_id AND g.instance_id = w.instance_id AND g.aggregation_type = 'weekly'
        AND g.data_date BETWEEN w.first - 6 AND w.last AND reporting._week_end(g.aggregation_key) >= w.first
-       AND g.aggregation_key <> key
-     LIMIT 1;
-    IF FOUND THEN
+     ORDER BY g.aggregation_key <> key DESC LIMIT 1;
+    IF other.aggregation_key <> key THEN
       RAISE EXCEPTION 'the week overlaps one that is recorded' USING ERRCODE = '23P01',
         DETAIL = format('week %s, recorded %s', key, other.aggregation_key),
         HINT = 'its days would count twice: collect weeks that begin on the same day, or delete the other one and call reporting.rebuild_aggregates()';
     END IF;
+    -- It was left out; or another collection has the same result, and has recorded it.
+    IF w.status = 'skipped' AND (w.duplicate_of IS NULL OR other.aggregation_key IS NOT NULL) THEN
+      RETURN;
+    END IF;
     INSERT INTO reporting.report_data_aggregates AS g
-           (workflow_id, instance_id, aggregation_type, aggregation_key, data_date, metrics, dimensions, row_count)
-    VALUES (w.workflow_id, w.instance_id, 'weekly', key, w.first, given || reporting._ratios(given), around, coalesce(w.row_count, 0))
+           (workflow_id, instance_id, aggregation_type, aggregation_key, data_date, metrics, recorded, dimensions, row_count)
+    VALUES (w.workflow_id, w.instance_id, 'weekly', key, w.first, given || reporting._ratios(given), given, around,
+            coalesce(w.row_count, 0))
     ON CONFLICT (workflow_id, instance_id, aggregation_type, aggregation_key, data_date) DO UPDATE
-      SET metrics = excluded.metrics, dimensions = excluded.dimensions, row_count = excluded.row_count;
+      SET metrics = excluded.metrics, recorded = excluded.recorded, dimensions = excluded.dimensions, row_count = excluded.row_count
+      WHERE (g.metrics::text, g.recorded::text, g.dimensions, g.row_count)
+            IS DISTINCT FROM (excluded.metrics::text, excluded.recorded::text, excluded.dimensions, excluded.row_count);
     RETURN QUERY
       SELECT 'weekly', key, given || reporting._ratios(given)
       UNION ALL
@@ -185,9 +209,10 @@ CREATE FUNCTION reporting.rebuild_aggregates(workflow uuid DEFAULT NULL, instanc
        ORDER BY 1, 2
     LOOP
       PERFORM reporting._take_turns_on_data(pair.workflow_id, pair.instance_id);
-      UPDATE reporting.report_data_aggregates g SET metrics = g.metrics || reporting._ratios(g.metrics)
+      UPDATE reporting.report_data_aggregates g
+         SET metrics = coalesce(g.recorded, g.metrics) || reporting._ratios(coalesce(g.recorded, g.metrics))
        WHERE g.workflow_id = pair.workflow_id AND g.instance_id = pair.instance_id AND g.aggregation_type = 'weekly'
-         AND g.metrics || reporting._ratios(g.metrics) <> g.metrics;
+         AND (coalesce(g.recorded, g.metrics) || reporting._ratios(coalesce(g.recorded, g.metrics)))::text <> g.metrics::text;
       GET DIAGNOSTICS more = ROW_COUNT;
       changed := changed + more;
       -- From the first day of which there is anything to the last, weeks that were deleted included.

@@ -16,9 +16,9 @@ CREATE FUNCTION reporting._dashboard(dashboard text) RETURNS uuid
   END
   $body$;
 
--- The same, where the caller is about to change it.
-CREATE FUNCTION reporting._editable_dashboard(dashboard text) RETURNS uuid
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- The same, where the caller is about to change it, and takes turns on that with others, or only looks at its history.
+CREATE FUNCTION reporting._editable_dashboard(dashboard text, turn boolean DEFAULT true) RETURNS uuid
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
     found_id uuid := reporting._dashboard(dashboard);
@@ -28,6 +28,10 @@ CREATE FUNCTION reporting._editable_dashboard(dashboard text) RETURNS uuid
       RAISE EXCEPTION 'you may not change this dashboard' USING ERRCODE = '42501',
         DETAIL = format('dashboard %s', dashboard),
         HINT = 'its owner can share it with the right to edit; reporting.duplicate_dashboard() makes one of your own';
+    END IF;
+    -- First the dashboard and then its widgets, in this order for all who change them.
+    IF _editable_dashboard.turn THEN
+      PERFORM FROM reporting.dashboards d WHERE d.id = found_id FOR NO KEY UPDATE;
     END IF;
     RETURN found_id;
   END
@@ -99,8 +103,7 @@ CREATE FUNCTION reporting.add_widget(
     place jsonb := add_widget.position_config;
   BEGIN
     IF place IS NULL THEN
-      -- Below everything, half as wide as the grid. Others who are about to add one wait.
-      PERFORM FROM reporting.dashboards d WHERE d.id = board FOR NO KEY UPDATE;
+      -- Below everything, half as wide as the grid.
       SELECT jsonb_build_object(
                'x', 0, 'width', greatest(coalesce((d.layout_config ->> 'columns')::int, 12) / 2, 1), 'height', 4,
                'y', (SELECT coalesce(max((w.position_config ->> 'y')::int + (w.position_config ->> 'height')::int), 0)
@@ -247,7 +250,7 @@ CREATE FUNCTION reporting.layout_versions(dashboard text)
   AS $body$
   #variable_conflict use_column
   DECLARE
-    board uuid := reporting._editable_dashboard(dashboard);
+    board uuid := reporting._editable_dashboard(dashboard, false);
   BEGIN
     RETURN QUERY
       SELECT v.version, v.created_at, v.created_by, jsonb_array_length(v.widgets), v.version = d.version
@@ -272,7 +275,7 @@ CREATE FUNCTION reporting.restore_layout(dashboard text, version int) RETURNS in
         DETAIL = format('version %s of dashboard %s', coalesce(version::text, 'NULL'), dashboard),
         HINT = 'see reporting.layout_versions(dashboard); the last reporting.settings.keep_versions are kept';
     END IF;
-    PERFORM FROM reporting.dashboards d WHERE d.id = board FOR NO KEY UPDATE;
+    PERFORM set_config('gemba.restoring_layout', 'on', true);
     -- One statement, so that only what comes out of it has to fit.
     WITH kept AS (
       SELECT k.* FROM jsonb_to_recordset(wanted.widgets) AS k(
@@ -299,6 +302,7 @@ CREATE FUNCTION reporting.restore_layout(dashboard text, version int) RETURNS in
     SELECT k.widget_id, board, k.widget_type, k.chart_type, k.title, k.data_source, k.display_config, k.position_config
       FROM kept k
      WHERE NOT EXISTS (SELECT FROM reporting.dashboard_widgets w WHERE w.dashboard_id = board AND w.widget_id = k.widget_id);
+    PERFORM set_config('gemba.restoring_layout', '', true);
     SELECT d.version INTO now_at FROM reporting.dashboards d WHERE d.id = board;
     RETURN now_at;
   END

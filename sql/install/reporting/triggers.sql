@@ -115,8 +115,9 @@ CREATE FUNCTION reporting._keep_layouts(boards uuid[]) RETURNS void
   END
   $body$;
 
--- Whoever puts a workflow of his own into a widget lets the dashboard's readers see it. With the writer's
--- rights: the policies of dashboard_sources say for whom that works.
+-- Whoever puts a workflow of his own into a widget lets the dashboard's readers see it. What was in the widget before
+-- is no news: moving a widget that somebody else has filled agrees to nothing. With the writer's rights: the policies
+-- of dashboard_sources say for whom it works. Whom they do not bind acts for the dashboard's owner.
 CREATE FUNCTION reporting._note_sources() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -134,14 +135,41 @@ CREATE FUNCTION reporting._note_sources() RETURNS trigger
                           CROSS JOIN jsonb_array_elements_text(w.data_source -> 'workflows') AS named(workflow)
                           WHERE w.dashboard_id = s.dashboard_id AND named.workflow::uuid = s.workflow_id);
     END IF;
-    IF TG_OP <> 'DELETE' THEN
+    -- A layout that is restored brings its widgets back, and not what somebody else may have put into them.
+    IF TG_OP = 'DELETE' OR current_setting('gemba.restoring_layout', true) = 'on' THEN
+      RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
       INSERT INTO reporting.dashboard_sources (dashboard_id, workflow_id)
       SELECT DISTINCT f.dashboard_id, o.id
         FROM fresh f
+        JOIN reporting.dashboards d ON d.id = f.dashboard_id
        CROSS JOIN jsonb_array_elements_text(f.data_source -> 'workflows') AS named(workflow)
-        JOIN reporting.workflows o ON o.id = named.workflow::uuid AND (NOT bound OR o.user_id = me)
+        JOIN reporting.workflows o ON o.id = named.workflow::uuid
+         AND CASE WHEN bound THEN o.user_id = me ELSE o.user_id IS NOT DISTINCT FROM d.user_id END
+      ON CONFLICT DO NOTHING;
+    ELSE
+      INSERT INTO reporting.dashboard_sources (dashboard_id, workflow_id)
+      SELECT DISTINCT f.dashboard_id, o.id
+        FROM fresh f
+        JOIN reporting.dashboards d ON d.id = f.dashboard_id
+       CROSS JOIN jsonb_array_elements_text(f.data_source -> 'workflows') AS named(workflow)
+        JOIN reporting.workflows o ON o.id = named.workflow::uuid
+         AND CASE WHEN bound THEN o.user_id = me ELSE o.user_id IS NOT DISTINCT FROM d.user_id END
+       WHERE NOT EXISTS (SELECT FROM gone g CROSS JOIN jsonb_array_elements_text(g.data_source -> 'workflows') AS before(workflow)
+                          WHERE g.id = f.id AND g.dashboard_id = f.dashboard_id AND before.workflow::uuid = named.workflow::uuid)
       ON CONFLICT DO NOTHING;
     END IF;
+    RETURN NULL;
+  END
+  $body$;
+
+-- What its old owner has agreed to, the new one has not.
+CREATE FUNCTION reporting._forget_sources() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    DELETE FROM reporting.dashboard_sources s WHERE s.workflow_id = NEW.id;
     RETURN NULL;
   END
   $body$;

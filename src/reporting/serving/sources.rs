@@ -16,7 +16,7 @@ thread_local! {
                  d.workflow_id IS NOT NULL
                  OR CASE WHEN row_security_active('reporting.report_data_aggregates'::text)
                          THEN w.id IN (SELECT o.id FROM reporting.workflows o WHERE o.user_id = (SELECT auth.uid()))
-                              OR w.id IN (SELECT reporting.shown_workflows())
+                              OR reporting.is_shown(w.id)
                          ELSE w.id IN (SELECT o.id FROM reporting.workflows o) END
             FROM unnest($1) AS w (id) LEFT JOIN reporting.workflow_data d ON d.workflow_id = w.id
            ORDER BY w.id, d.instance_id",

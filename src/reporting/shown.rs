@@ -1,0 +1,138 @@
+//! Whether a workflow is shown to the caller. Policies of tables with many rows ask this for each row, of few
+//! workflows: what was answered once is remembered as long as the query runs.
+//!
+//! It is asked by workflow, and not answered with all workflows that are shown, because those of public
+//! dashboards may be very many.
+
+#![expect(unsafe_code, reason = "a function that keeps something between calls")]
+
+use super::access;
+use crate::error::{OrRaise, Result};
+use crate::postgres::c_function::{Call, argument, c_function, null};
+use crate::postgres::plan::Plan;
+use crate::postgres::role;
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, PgMemoryContexts};
+use std::collections::HashMap;
+
+thread_local! {
+    static SHOWN: Plan = const { Plan::new(
+        c"SELECT EXISTS (
+            SELECT FROM reporting.dashboard_sources s JOIN reporting.dashboards d ON d.id = s.dashboard_id
+             WHERE s.workflow_id = $1
+               AND (d.is_public OR d.user_id = $2
+                    OR EXISTS (SELECT FROM reporting.dashboard_shares h
+                                WHERE h.dashboard_id = s.dashboard_id AND h.shared_with_user_id = $2)))",
+        &[pg_sys::UUIDOID, pg_sys::UUIDOID],
+    ) };
+}
+
+#[rustfmt::skip]
+mod exported {
+    use super::*;
+
+    c_function!(gemba_is_shown, pg_finfo_gemba_is_shown, is_shown());
+}
+
+/// What one place in a running query has found out so far.
+struct Answers {
+    seen: Seen,
+    user: Option<pgrx::Uuid>,
+    by_workflow: HashMap<pgrx::Uuid, bool>,
+}
+
+/// What decides what can be seen: who asks, how many transactions had ended, and how many commands of one's own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    role: pg_sys::Oid,
+    ended: u64,
+    own: pg_sys::CommandId,
+}
+
+impl Seen {
+    fn now() -> Self {
+        // SAFETY: a query that calls a function runs with an active snapshot.
+        let (ended, own) = unsafe {
+            let snapshot = pg_sys::GetActiveSnapshot();
+            ((*snapshot).snapXactCompletionCount, (*snapshot).curcid)
+        };
+        Self {
+            role: role::current(),
+            ended,
+            own,
+        }
+    }
+}
+
+/// # Safety
+/// The argument is a uuid, and never null: the function is strict.
+unsafe fn is_shown(fcinfo: Call) -> pg_sys::Datum {
+    // SAFETY: as declared.
+    let workflow = unsafe {
+        let Some(datum) = argument(fcinfo, 0) else {
+            return null(fcinfo);
+        };
+        pgrx::Uuid::from_polymorphic_datum(datum, false, pg_sys::UUIDOID)
+    };
+    let shown = workflow
+        .map_or(Ok(false), |workflow| {
+            // SAFETY: as above.
+            unsafe { answer(fcinfo, workflow) }
+        })
+        .or_raise();
+    shown.into_datum().unwrap_or(pg_sys::Datum::null())
+}
+
+/// # Safety
+/// `fcinfo` is the argument of a call by PostgreSQL.
+unsafe fn answer(fcinfo: Call, workflow: pgrx::Uuid) -> Result<bool> {
+    let seen = Seen::now();
+    // SAFETY: a place that can keep something keeps what this function has put there, which lives as long as the
+    // place does; calls of one place come one after the other, and what is asked below does not call this again
+    // for the same place.
+    let known = unsafe {
+        let place = (*fcinfo).flinfo;
+        if place.is_null() {
+            return ask(workflow, access::user()?);
+        }
+        if (*place).fn_extra.is_null() {
+            let answers = Answers {
+                seen,
+                user: access::user()?,
+                by_workflow: HashMap::new(),
+            };
+            (*place).fn_extra = PgMemoryContexts::For((*place).fn_mcxt)
+                .leak_and_drop_on_delete(answers)
+                .cast();
+        }
+        &mut *(*place).fn_extra.cast::<Answers>()
+    };
+    if known.seen != seen {
+        *known = Answers {
+            seen,
+            user: access::user()?,
+            by_workflow: HashMap::new(),
+        };
+    }
+    if let Some(shown) = known.by_workflow.get(&workflow) {
+        return Ok(*shown);
+    }
+    let shown = ask(workflow, known.user)?;
+    known.by_workflow.insert(workflow, shown);
+    Ok(shown)
+}
+
+/// With the extension's rights: the tables' policies refer to each other.
+fn ask(workflow: pgrx::Uuid, user: Option<pgrx::Uuid>) -> Result<bool> {
+    let Some(user) = user else {
+        return Ok(false);
+    };
+    role::with_pinned_search_path(|| {
+        role::as_extension(|| {
+            let found = SHOWN.with(|plan| {
+                plan.all(&[workflow.into(), user.into()], |row| row.need::<bool>(1))
+            })?;
+            Ok(found.first() == Some(&true))
+        })
+    })
+}
