@@ -7,8 +7,9 @@
 //! - `reads`: dashboard queries
 //! - `full`: the whole data set
 //! - `plant`: the plant's aggregate, pipelines and reports, beside the seed's tables and hand-written SQL
+//! - `queue`: rounds of work that several clients take from one queue
 //! - `sqp`: claiming and planning refreshes beside a bare queue, and the job worker
-//! - `reporting`: the reports' aggregate beside hand-written SQL
+//! - `reporting`: the reports' aggregate and dashboards beside hand-written SQL, and their weeks beside a bare queue
 //! - `report`: the table
 //!
 //! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
@@ -17,6 +18,7 @@
 mod data;
 mod full;
 mod plant;
+mod queue;
 mod reads;
 mod report;
 mod reporting;

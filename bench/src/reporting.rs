@@ -3,10 +3,12 @@
 //! - `metrics`: `reporting.metrics_sum` beside jsonb_each, sum and jsonb_object_agg
 //! - `payload`: `reporting.dashboard_payload` beside a hand-written query for each widget
 //! - `listing`: the dashboards that a user may see, beside a policy that asks a function for each row
+//! - `queue`: `reporting.claim_week` and `reporting.complete_week` beside a bare SKIP LOCKED queue
 
 mod listing;
 mod metrics;
 mod payload;
+mod queue;
 
 use crate::Options;
 use crate::report::Report;
@@ -21,6 +23,10 @@ struct Size {
     /// Workflows with figures, each on two accounts.
     workflows: u32,
     dashboards: u32,
+    /// Collections of 52 weeks to work off, by so many clients, so many times.
+    collections: u32,
+    clients: usize,
+    rounds: usize,
 }
 
 impl Size {
@@ -30,12 +36,18 @@ impl Size {
                 objects: 20_000,
                 workflows: 50,
                 dashboards: 2_000,
+                collections: 20,
+                clients: 8,
+                rounds: 2,
             }
         } else {
             Self {
                 objects: 200_000,
                 workflows: 500,
                 dashboards: 100_000,
+                collections: 200,
+                clients: 8,
+                rounds: 10,
             }
         }
     }
@@ -45,7 +57,8 @@ pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Resul
     let size = Size::of(options);
     metrics::measure(server, options, size, report)?;
     payload::measure(server, options, size, report)?;
-    listing::measure(server, options, size, report)
+    listing::measure(server, options, size, report)?;
+    queue::measure(server, size, report)
 }
 
 /// What was wanted and what came out.

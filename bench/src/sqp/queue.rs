@@ -4,14 +4,14 @@
 //! same rounds with the same clients, and both are vacuumed between rounds, outside the measured time.
 
 use super::{Size, target};
+use crate::queue::{Side, Worker, round};
 use crate::report::{Report, factor, thousands};
 use crate::samples::{Samples, show};
 use crate::server::{Server, progress};
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use postgres::{Client, Statement};
-use std::sync::Barrier;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 const GEMBA: &str = "bench_sqp";
 const PLAIN: &str = "bench_sqp_plain";
@@ -47,32 +47,28 @@ impl Claims {
     }
 }
 
-/// One client of one side.
-trait Worker: Send {
-    /// Refreshes what it can claim; returns how many that were.
-    fn work(&mut self, claims: &Claims) -> Result<usize>;
-}
-
 struct Bare {
+    claims: Arc<Claims>,
     client: Client,
     claim: Statement,
     complete: Statement,
 }
 
 impl Worker for Bare {
-    fn work(&mut self, claims: &Claims) -> Result<usize> {
+    fn work(&mut self) -> Result<usize> {
         let Some(row) = self.client.query_opt(&self.claim, &[])? else {
             return Ok(0);
         };
         let id: i64 = row.get(0);
-        claims.take(id as usize);
-        claims.give_back(id as usize);
+        self.claims.take(id as usize);
+        self.claims.give_back(id as usize);
         self.client.execute(&self.complete, &[&id])?;
         Ok(1)
     }
 }
 
 struct Gemba {
+    claims: Arc<Claims>,
     client: Client,
     claim: Statement,
     complete: Statement,
@@ -80,15 +76,15 @@ struct Gemba {
 }
 
 impl Worker for Gemba {
-    fn work(&mut self, claims: &Claims) -> Result<usize> {
+    fn work(&mut self) -> Result<usize> {
         let rows = self.client.query(&self.claim, &[&self.batch])?;
         let runs: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
         let tables: Vec<i32> = rows.iter().map(|row| row.get(1)).collect();
         for table in &tables {
-            claims.take(*table as usize);
+            self.claims.take(*table as usize);
         }
         for table in &tables {
-            claims.give_back(*table as usize);
+            self.claims.give_back(*table as usize);
         }
         match runs.as_slice() {
             [] => {}
@@ -103,60 +99,7 @@ impl Worker for Gemba {
     }
 }
 
-/// One side: how its tables become due, and its workers.
-struct Side<'a> {
-    name: &'a str,
-    database: &'a str,
-    refill: &'a str,
-    workers: Vec<Box<dyn Worker>>,
-}
-
-/// All tables once, by all workers together.
-fn round(server: &Server, side: &mut Side<'_>, tables: u32, claims: &Claims) -> Result<Duration> {
-    let mut client = server.connect(side.database)?;
-    client.batch_execute(side.refill)?;
-    client.batch_execute("VACUUM ANALYZE")?;
-    let done = AtomicU64::new(0);
-    let start = Barrier::new(side.workers.len() + 1);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| -> Result<Duration> {
-        let threads: Vec<_> = side
-            .workers
-            .iter_mut()
-            .map(|worker| {
-                let (done, start, stop) = (&done, &start, &stop);
-                scope.spawn(move || -> Result<()> {
-                    start.wait();
-                    let deadline = Instant::now() + Duration::from_secs(120);
-                    while !stop.load(Ordering::Relaxed)
-                        && done.load(Ordering::Relaxed) < u64::from(tables)
-                    {
-                        ensure!(Instant::now() < deadline, "a round does not end");
-                        let worked = worker.work(claims)?;
-                        done.fetch_add(worked as u64, Ordering::Relaxed);
-                        if worked == 0 {
-                            // What is left is in others' hands.
-                            std::thread::sleep(Duration::from_millis(1));
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        start.wait();
-        let begin = Instant::now();
-        for thread in threads {
-            let outcome = thread.join().ok().context("a client died")?;
-            if outcome.is_err() {
-                stop.store(true, Ordering::Relaxed);
-            }
-            outcome?;
-        }
-        Ok(begin.elapsed())
-    })
-}
-
-fn bare_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
+fn bare_workers(server: &Server, size: Size, claims: &Arc<Claims>) -> Result<Vec<Box<dyn Worker>>> {
     (0..size.clients)
         .map(|_| {
             let mut client = server.connect(PLAIN)?;
@@ -169,12 +112,17 @@ fn bare_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
             let complete = client.prepare(
                 "UPDATE queue SET worker = NULL, last_run = now(), run_at = now() + interval '1 day' WHERE id = $1",
             )?;
-            Ok(Box::new(Bare { client, claim, complete }) as Box<dyn Worker>)
+            Ok(Box::new(Bare { claims: Arc::clone(claims), client, claim, complete }) as Box<dyn Worker>)
         })
         .collect()
 }
 
-fn gemba_workers(server: &Server, size: Size, batch: i32) -> Result<Vec<Box<dyn Worker>>> {
+fn gemba_workers(
+    server: &Server,
+    size: Size,
+    batch: i32,
+    claims: &Arc<Claims>,
+) -> Result<Vec<Box<dyn Worker>>> {
     (0..size.clients)
         .map(|number| {
             let mut client = server.connect(GEMBA)?;
@@ -188,6 +136,7 @@ fn gemba_workers(server: &Server, size: Size, batch: i32) -> Result<Vec<Box<dyn 
                 "SELECT sqp.complete_refreshes($1)"
             })?;
             Ok(Box::new(Gemba {
+                claims: Arc::clone(claims),
                 client,
                 claim,
                 complete,
@@ -226,8 +175,8 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
         thousands(size.tables.into()),
         size.clients
     ));
-    let claims = Claims::new(size.tables);
-    let bare_claims = Claims::new(size.tables);
+    let claims = Arc::new(Claims::new(size.tables));
+    let bare_claims = Arc::new(Claims::new(size.tables));
     let refill = "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 minute' WHERE table_schema = 'elsewhere'";
     let refill_bare = "UPDATE queue SET run_at = now() - interval '1 minute'";
     let mut sides = [
@@ -235,13 +184,13 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
             name: "bare two-statement queue",
             database: PLAIN,
             refill: refill_bare,
-            workers: bare_workers(server, size)?,
+            workers: bare_workers(server, size, &bare_claims)?,
         },
         Side {
             name: "gemba: claim_refresh, complete_refresh",
             database: GEMBA,
             refill,
-            workers: gemba_workers(server, size, 1)?,
+            workers: gemba_workers(server, size, 1, &claims)?,
         },
     ];
     let mut samples = [Samples::default(), Samples::default()];
@@ -250,8 +199,7 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
         for turn in 0..2 {
             let which = (number + turn) % 2;
             let side = &mut sides[which];
-            let counted = if which == 0 { &bare_claims } else { &claims };
-            samples[which].push(round(server, side, size.tables, counted)?);
+            samples[which].push(round(server, side, size.tables)?);
         }
     }
     let rate =
@@ -279,7 +227,7 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
         name: "gemba: claim_refresh, complete_refreshes",
         database: GEMBA,
         refill,
-        workers: gemba_workers(server, size, size.batch)?,
+        workers: gemba_workers(server, size, size.batch, &claims)?,
     };
     let mut samples = Samples::default();
     for number in 0..size.rounds_of_batches {
@@ -289,7 +237,7 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
                 size.rounds_of_batches
             ));
         }
-        samples.push(round(server, &mut batches, size.tables, &claims)?);
+        samples.push(round(server, &mut batches, size.tables)?);
     }
     row(
         report,

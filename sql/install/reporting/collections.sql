@@ -8,6 +8,8 @@
 CREATE FUNCTION reporting._check_collection() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
+  DECLARE
+    done int := NEW.weeks_completed + NEW.weeks_skipped;
   BEGIN
     IF TG_OP = 'UPDATE' AND (OLD.id, OLD.collection_id, OLD.workflow_id, OLD.instance_id, OLD.collection_type, OLD.target_weeks,
                              OLD.start_date, OLD.end_date)
@@ -15,6 +17,12 @@ CREATE FUNCTION reporting._check_collection() RETURNS trigger
                          NEW.start_date, NEW.end_date) THEN
       RAISE EXCEPTION 'a collection stays what it is' USING ERRCODE = '55000', DETAIL = format('collection %s', OLD.collection_id),
         HINT = 'reporting.cancel() it and start another';
+    END IF;
+    IF TG_OP = 'UPDATE' AND (OLD.weeks_completed, OLD.weeks_skipped, OLD.weeks_failed, OLD.progress_percentage)
+       IS DISTINCT FROM (NEW.weeks_completed, NEW.weeks_skipped, NEW.weeks_failed, NEW.progress_percentage) THEN
+      RAISE EXCEPTION 'counts and progress follow from the weeks' USING ERRCODE = '55000',
+        DETAIL = format('collection %s', OLD.collection_id),
+        HINT = 'reporting.complete_week(), fail_week() and skip_week() change weeks; the counts change with them';
     END IF;
     IF NEW.collection_id !~ '^coll_[0-9A-Za-z_-]+$' OR NEW.collection_type NOT IN ('backfill', 'weekly_update')
        OR NEW.target_weeks NOT BETWEEN 1 AND 1000 OR NEW.start_date > NEW.end_date
@@ -25,17 +33,17 @@ CREATE FUNCTION reporting._check_collection() RETURNS trigger
         HINT = 'ids begin with coll_, types are backfill and weekly_update, weeks are 1 to 1000; reporting.start_collection() makes them',
         SCHEMA = 'reporting', TABLE = 'report_data_collections';
     END IF;
+    IF NOT (CASE NEW.status
+            WHEN 'completed' THEN NEW.cancelled_at IS NULL AND done = NEW.target_weeks
+            WHEN 'failed' THEN NEW.cancelled_at IS NOT NULL OR NEW.weeks_failed > 0 AND done + NEW.weeks_failed = NEW.target_weeks
+            ELSE NEW.status IN ('pending', 'running', 'paused') AND NEW.cancelled_at IS NULL AND done < NEW.target_weeks END) THEN
+      RAISE EXCEPTION 'the collection is not in this state' USING ERRCODE = '23514',
+        DETAIL = format('collection %s with %s of %s weeks done and %s failed is not %s', NEW.collection_id, done, NEW.target_weeks,
+                        NEW.weeks_failed, NEW.status),
+        HINT = 'reporting.pause(), resume(), retry_failed() and cancel() change what may be changed',
+        SCHEMA = 'reporting', TABLE = 'report_data_collections';
+    END IF;
     RETURN NEW;
-  END
-  $body$;
-
-CREATE FUNCTION reporting._refuse_counts() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    RAISE EXCEPTION 'counts and progress follow from the weeks' USING ERRCODE = '55000',
-      DETAIL = format('collection %s', OLD.collection_id),
-      HINT = 'reporting.complete_week(), fail_week() and skip_week() change weeks; the counts change with them';
   END
   $body$;
 
@@ -134,6 +142,7 @@ CREATE FUNCTION reporting._count_week() RETURNS trigger
     more_completed int := (NEW.status = 'completed')::int;
     more_skipped int := (NEW.status = 'skipped')::int;
     more_failed int := (NEW.status = 'failed')::int;
+    nothing text;
   BEGIN
     IF TG_OP = 'UPDATE' AND OLD.status = 'failed' THEN
       more_failed := -1;
@@ -142,7 +151,8 @@ CREATE FUNCTION reporting._count_week() RETURNS trigger
     IF more_completed = 0 AND more_skipped = 0 AND more_failed = 0 THEN
       RETURN NULL;
     END IF;
-    PERFORM gemba._refuse_foreign_owner('reporting.report_data_collections');
+    -- (As PERFORM, without a statement of its own.)
+    nothing := gemba._refuse_foreign_owner('reporting.report_data_collections');
     UPDATE reporting.report_data_collections c
        SET weeks_completed = c.weeks_completed + more_completed,
            weeks_skipped = c.weeks_skipped + more_skipped,

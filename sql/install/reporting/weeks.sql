@@ -22,12 +22,16 @@ CREATE FUNCTION reporting._free_place(bound int) RETURNS int
     places int := bound;
     place int;
   BEGIN
+    IF cardinality(used) >= bound THEN
+      RETURN NULL;
+    END IF;
     IF bound < ANY (used) THEN
       -- The bound was lowered, or there was none: what runs beyond it takes up places below it.
       SELECT coalesce(max(t), 0) INTO places FROM generate_series(0, bound) AS t
        WHERE t + (SELECT count(*) FROM unnest(used) AS u WHERE u > t) <= bound;
     END IF;
-    FOR place IN SELECT t FROM generate_series(1, places) AS t WHERE t <> ALL (used) ORDER BY random() LOOP
+    FOR place IN SELECT t FROM generate_series(1, places) AS t
+                  WHERE NOT EXISTS (SELECT FROM unnest(used) AS u WHERE u = t) ORDER BY random() LOOP
       IF pg_try_advisory_xact_lock(1919250544, place) THEN
         -- Looked at again: somebody may have taken it and be done with his transaction since the first look.
         IF NOT EXISTS (SELECT FROM reporting.report_data_weeks w WHERE w.slot = place) THEN
@@ -56,6 +60,7 @@ CREATE FUNCTION reporting.claim_week(worker text, lease interval DEFAULT NULL)
     beyond boolean;
     number bigint;
     place bigint;
+    of_collection uuid;
   BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
       PERFORM gemba._require_current_snapshots('weeks cannot be claimed');
@@ -67,10 +72,11 @@ CREATE FUNCTION reporting.claim_week(worker text, lease interval DEFAULT NULL)
     IF claim_week.lease IS NOT NULL THEN
       PERFORM reporting._check_lease(claim_week.lease);
     END IF;
+    -- (By the ends of indexes, which no plan reads the tables for.)
     SELECT s.max_running_weeks, coalesce(claim_week.lease, s.lease),
-           EXISTS (SELECT FROM reporting.report_data_weeks w WHERE w.lease_expires_at <= moment),
+           (SELECT min(w.lease_expires_at) FROM reporting.report_data_weeks w) <= moment,
            EXISTS (SELECT FROM reporting.report_data_collections c WHERE c.status = 'pending'),
-           EXISTS (SELECT FROM reporting.report_data_weeks w WHERE w.slot > s.max_running_weeks)
+           (SELECT max(w.slot) FROM reporting.report_data_weeks w) > s.max_running_weeks
       INTO bound, term, expired, waiting, beyond
       FROM reporting.settings s;
     IF expired THEN
@@ -82,40 +88,41 @@ CREATE FUNCTION reporting.claim_week(worker text, lease interval DEFAULT NULL)
     IF expired OR waiting THEN
       moment := clock_timestamp();
     END IF;
-    number := nextval('reporting.report_data_weeks_claim_seq');
-    IF bound IS NULL THEN
-      -- Beyond every bound that there may be later.
-      place := 1000000 + number;
-    ELSIF NOT beyond THEN
-      -- A place by chance: most are free.
-      FOR n IN 1 .. CASE WHEN bound > 0 THEN 5 ELSE 0 END LOOP
-        place := 1 + floor(random() * bound);
-        EXIT WHEN pg_try_advisory_xact_lock(1919250544, place::int);
-        place := NULL;
-      END LOOP;
+    IF bound = 0 THEN
+      RETURN;
     END IF;
-    FOR n IN 1 .. 2 LOOP
-      IF place IS NOT NULL THEN
-        UPDATE reporting.report_data_weeks w
-           SET status = 'running', execution_date = moment, claim = number, worker = claim_week.worker, lease = term,
-               lease_expires_at = moment + term, slot = place
-          FROM reporting.report_data_collections c
-         WHERE w.id = (SELECT k.id FROM reporting.report_data_weeks k WHERE k.claimable_at <= moment
-                        ORDER BY k.turn, k.claimable_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
-           AND w.status = 'pending' AND c.id = w.collection_id
-           -- Whoever had the place may have it still, or have taken it and be done with his transaction.
-           AND NOT EXISTS (SELECT FROM reporting.report_data_weeks o WHERE o.slot = place)
-        RETURNING w.id, w.claim, c.collection_id, w.workflow_id, w.instance_id, w.week_start_date, w.week_end_date,
-                  w.attempts + 1, w.lease_expires_at, c.configuration
-          INTO week, claim, collection, workflow, instance, week_start, week_end, attempt, lease_expires_at, configuration;
-        IF FOUND THEN
-          RETURN NEXT;
-          RETURN;
-        END IF;
+    number := nextval('reporting.report_data_weeks_claim_seq');
+    FOR n IN 1 .. 6 LOOP
+      IF bound IS NULL THEN
+        -- Beyond every bound that there may be later.
+        place := 1000000 + number;
+      ELSIF n = 6 OR beyond THEN
+        place := reporting._free_place(bound);
+        EXIT WHEN place IS NULL;
+      ELSE
+        -- By chance: most are free.
+        place := 1 + floor(random() * bound);
+        CONTINUE WHEN NOT pg_try_advisory_xact_lock(1919250544, place::int);
       END IF;
-      -- That place was taken, or there is nothing to do.
-      EXIT WHEN n = 2 OR bound IS NULL;
-      place := reporting._free_place(bound);
+      UPDATE reporting.report_data_weeks w
+         SET status = 'running', execution_date = moment, claim = number, worker = claim_week.worker, lease = term,
+             lease_expires_at = moment + term, slot = place
+       WHERE w.id = (SELECT k.id FROM reporting.report_data_weeks k WHERE k.claimable_at <= moment
+                      ORDER BY k.turn, k.claimable_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+         AND (w.status = 'pending') IS TRUE
+         -- Whoever had the place may have it still, or have taken it and be done with his transaction.
+         AND NOT EXISTS (SELECT FROM reporting.report_data_weeks o WHERE o.slot = place)
+      RETURNING w.id, w.claim, w.collection_id, w.workflow_id, w.instance_id, w.week_start_date, w.week_end_date,
+                w.attempts + 1, w.lease_expires_at
+        INTO week, claim, of_collection, workflow, instance, week_start, week_end, attempt, lease_expires_at;
+      IF FOUND THEN
+        SELECT c.collection_id, c.configuration INTO collection, configuration
+          FROM reporting.report_data_collections c WHERE c.id = of_collection;
+        RETURN NEXT;
+        RETURN;
+      END IF;
+      -- The place was taken, or else there is nothing to do.
+      EXIT WHEN bound IS NULL OR NOT EXISTS (SELECT FROM reporting.report_data_weeks o WHERE o.slot = place);
     END LOOP;
   END
   $body$;
@@ -186,7 +193,7 @@ CREATE FUNCTION reporting.heartbeat_week(week uuid, lease interval DEFAULT NULL,
     PERFORM reporting._check_lease(heartbeat_week.lease);
     UPDATE reporting.report_data_weeks w
        SET lease = coalesce(heartbeat_week.lease, w.lease), lease_expires_at = moment + coalesce(heartbeat_week.lease, w.lease)
-     WHERE w.id = week AND w.status = 'running' AND (heartbeat_week.claim IS NULL OR w.claim = heartbeat_week.claim)
+     WHERE w.id = week AND (w.status = 'running') IS TRUE AND (heartbeat_week.claim IS NULL OR w.claim = heartbeat_week.claim)
     RETURNING w.lease_expires_at INTO until;
     IF NOT FOUND THEN
       PERFORM reporting._refuse_week(week, heartbeat_week.claim);
@@ -236,7 +243,7 @@ CREATE FUNCTION reporting.complete_week(
       UPDATE reporting.report_data_weeks w
          SET status = 'completed', row_count = complete_week.row_count, data_checksum = checksum, error_message = NULL,
              workflow_execution_id = coalesce(execution, w.workflow_execution_id)
-       WHERE w.id = week AND w.status = 'running' AND (complete_week.claim IS NULL OR w.claim = complete_week.claim)
+       WHERE w.id = week AND (w.status = 'running') IS TRUE AND (complete_week.claim IS NULL OR w.claim = complete_week.claim)
       RETURNING w.status, w.collection_id INTO status, of_collection;
     EXCEPTION WHEN unique_violation THEN
       GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
@@ -249,7 +256,7 @@ CREATE FUNCTION reporting.complete_week(
              error_message = 'the same result as another collection''s',
              workflow_execution_id = coalesce(execution, w.workflow_execution_id)
         FROM reporting.report_data_weeks o
-       WHERE w.id = week AND w.status = 'running' AND (complete_week.claim IS NULL OR w.claim = complete_week.claim)
+       WHERE w.id = week AND (w.status = 'running') IS TRUE AND (complete_week.claim IS NULL OR w.claim = complete_week.claim)
          AND (o.workflow_id, o.instance_id, o.week_start_date, o.week_end_date, o.data_checksum)
              = (w.workflow_id, w.instance_id, w.week_start_date, w.week_end_date, checksum) AND o.status = 'completed'
       RETURNING w.status, w.duplicate_of, w.collection_id INTO status, duplicate_of, of_collection;
@@ -287,7 +294,7 @@ CREATE FUNCTION reporting.fail_week(
     UPDATE reporting.report_data_weeks w
        SET attempts = w.attempts + 1, status = CASE WHEN w.attempts + 1 >= rules.max_attempts THEN 'failed' ELSE 'pending' END,
            error_message = coalesce(error, 'no message'), claimable_at = clock_timestamp() + rules.retry_after
-     WHERE w.id = week AND w.status = 'running' AND (fail_week.claim IS NULL OR w.claim = fail_week.claim)
+     WHERE w.id = week AND (w.status = 'running') IS TRUE AND (fail_week.claim IS NULL OR w.claim = fail_week.claim)
     RETURNING w.status, w.attempts, w.claimable_at INTO status, attempts, next_attempt_at;
     IF NOT FOUND THEN
       -- Reported before? Then the answer is the same.
