@@ -217,7 +217,8 @@ CREATE FUNCTION reporting._fitting_ends(workflow uuid, instance uuid, wanted dat
      ORDER BY abs(e.day - $3), e.day
   $body$;
 
--- Weeks that are missing up to a day: holes first, then what follows. Whole ones, unless the last may be cut.
+-- Weeks that are missing up to a day: holes, and what follows the last one that was collected; holes first where there
+-- are too many. Whole ones, unless the last may be cut.
 CREATE FUNCTION reporting._missing_weeks(workflow uuid, instance uuid, but uuid, until date, may_cut boolean, most int)
   RETURNS TABLE (first_day date, last_day date)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -226,15 +227,18 @@ CREATE FUNCTION reporting._missing_weeks(workflow uuid, instance uuid, but uuid,
   DECLARE
     firsts date[];
     lasts date[];
-    next_day date := (SELECT max(p.last_day) + 1 FROM reporting._planned_weeks(workflow, instance, but) AS p WHERE p.is_done);
-    found int := 0;
-    hole record;
+    missing_firsts date[] := '{}';
+    missing_lasts date[] := '{}';
+    from_day date;
+    to_day date;
     in_the_way date;
+    hole record;
   BEGIN
-    SELECT array_agg(p.first_day), array_agg(p.last_day) INTO firsts, lasts
+    SELECT array_agg(p.first_day), array_agg(p.last_day), max(p.last_day) FILTER (WHERE p.is_done) + 1
+      INTO firsts, lasts, from_day
       FROM reporting._planned_weeks(workflow, instance, but) AS p;
     FOR hole IN
-      SELECT DISTINCT k.week_start_date AS first_day, k.week_end_date AS last_day
+      SELECT DISTINCT k.week_start_date AS f, k.week_end_date AS l
         FROM reporting.report_data_collections c JOIN reporting.report_data_weeks k ON k.collection_id = c.id
        WHERE c.workflow_id = workflow AND c.instance_id = instance AND c.id IS DISTINCT FROM but
          AND k.status NOT IN ('completed', 'skipped') AND k.week_end_date <= until
@@ -243,29 +247,29 @@ CREATE FUNCTION reporting._missing_weeks(workflow uuid, instance uuid, but uuid,
                             AND (p.is_done OR (p.first_day, p.last_day) <> (k.week_start_date, k.week_end_date)))
        ORDER BY 1, 2
     LOOP
+      EXIT WHEN cardinality(missing_firsts) >= most;
       -- Of two cancelled collections that went different ways, the first counts.
-      CONTINUE WHEN hole.first_day <= last_day;
-      EXIT WHEN found >= most;
-      first_day := hole.first_day;
-      last_day := hole.last_day;
-      found := found + 1;
-      RETURN NEXT;
-    END LOOP;
-    next_day := greatest(next_day, last_day + 1);
-    WHILE found < most AND next_day <= until LOOP
-      first_day := next_day;
-      last_day := least(next_day + 6, until);
-      EXIT WHEN last_day < next_day + 6 AND NOT may_cut;
-      SELECT max(o.l) INTO in_the_way FROM unnest(firsts, lasts) AS o (f, l)
-       WHERE o.f <= last_day AND o.l >= first_day AND (o.f, o.l) <> (first_day, last_day);
-      IF in_the_way IS NULL THEN
-        found := found + 1;
-        RETURN NEXT;
-        next_day := last_day + 1;
-      ELSE
-        next_day := in_the_way + 1;
+      IF hole.f > ALL (missing_lasts) THEN
+        missing_firsts := missing_firsts || hole.f;
+        missing_lasts := missing_lasts || hole.l;
       END IF;
     END LOOP;
+    WHILE cardinality(missing_firsts) < most AND from_day <= until LOOP
+      to_day := least(from_day + 6, until);
+      EXIT WHEN to_day < from_day + 6 AND NOT may_cut;
+      SELECT max(o.l) INTO in_the_way
+        FROM (SELECT h.f, h.l FROM unnest(missing_firsts, missing_lasts) AS h (f, l)
+              UNION ALL
+              SELECT p.f, p.l FROM unnest(firsts, lasts) AS p (f, l) WHERE (p.f, p.l) <> (from_day, to_day)) AS o
+       WHERE o.f <= to_day AND o.l >= from_day;
+      IF in_the_way IS NULL THEN
+        missing_firsts := missing_firsts || from_day;
+        missing_lasts := missing_lasts || to_day;
+        in_the_way := to_day;
+      END IF;
+      from_day := in_the_way + 1;
+    END LOOP;
+    RETURN QUERY SELECT m.f, m.l FROM unnest(missing_firsts, missing_lasts) AS m (f, l) ORDER BY m.f;
   END
   $body$;
 

@@ -235,6 +235,37 @@ const CASES: &[Case] = &[
         planned: Ok(&["-13..-7", "-6..0", "1..7"]),
     },
     Case {
+        name: "a failed one goes before a cancelled one that went another way",
+        history: &[
+            Done("target_weeks => 1, end_date => '2025-06-12'"),
+            Cancelled("target_weeks => 1, end_date => '2025-06-19'", 0),
+            Failed("target_weeks => 1, end_date => '2025-06-23'", &[-11]),
+            Day(3),
+        ],
+        call: "type => 'weekly_update'",
+        planned: Ok(&["-11..-5", "-4..2"]),
+    },
+    Case {
+        name: "what was left out between two collections is missing too",
+        history: &[
+            Done("target_weeks => 1, end_date => '2025-05-31'"),
+            Failed("target_weeks => 1, end_date => '2025-06-23'", &[-11]),
+            Day(3),
+        ],
+        call: "type => 'weekly_update'",
+        planned: Ok(&["-27..-21", "-20..-14", "-11..-5", "-4..2"]),
+    },
+    Case {
+        name: "holes before what was left out, where there are too many",
+        history: &[
+            Done("target_weeks => 1, end_date => '2025-05-31'"),
+            Failed("target_weeks => 1, end_date => '2025-06-23'", &[-11]),
+            Day(3),
+        ],
+        call: "type => 'weekly_update', target_weeks => 2",
+        planned: Ok(&["-27..-21", "-11..-5"]),
+    },
+    Case {
         name: "an update up to a day in the past fills holes only",
         history: &[Failed(
             "target_weeks => 4, end_date => '2025-06-28'",
