@@ -9,6 +9,7 @@ use crate::postgres::jsonb::{Object, Value};
 use crate::postgres::plan::{Plan, Row};
 use chrono::{Datelike, NaiveDate};
 use gemba_core::dashboard::{Aggregation, Period};
+use pgrx::datum::Date;
 use pgrx::pg_sys;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -24,16 +25,18 @@ thread_local! {
                   ORDER BY a.data_date DESC LIMIT 1) AS n (day)",
         &[pg_sys::UUIDARRAYOID, pg_sys::UUIDARRAYOID, pg_sys::TEXTARRAYOID],
     ) };
+    // All conditions on columns are operators that cannot fail, and values as they come: only those does the server
+    // look up in the index before it has asked the policies.
     static ROWS: Plan = const { Plan::new(
         c"SELECT i.item, a.data_date - date '2000-01-01', a.aggregation_key::text, a.instance_id, a.metrics, a.dimensions
             FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY AS i (workflow, instance, aggregation, first, last, item)
             JOIN reporting.report_data_aggregates a
               ON a.workflow_id = i.workflow AND a.aggregation_type = i.aggregation
-             AND a.data_date BETWEEN date '2000-01-01' + i.first AND date '2000-01-01' + i.last
+             AND a.data_date BETWEEN i.first AND i.last
              AND (i.instance IS NULL OR a.instance_id = i.instance)",
         &[
-            pg_sys::UUIDARRAYOID, pg_sys::UUIDARRAYOID, pg_sys::TEXTARRAYOID, pg_sys::INT4ARRAYOID,
-            pg_sys::INT4ARRAYOID,
+            pg_sys::UUIDARRAYOID, pg_sys::UUIDARRAYOID, pg_sys::TEXTARRAYOID, pg_sys::DATEARRAYOID,
+            pg_sys::DATEARRAYOID,
         ],
     ) };
 }
@@ -170,7 +173,15 @@ impl Items {
             return Ok(());
         }
         let (workflows, instances, aggregations) = self.columns(&asked);
-        let (first, last): (Vec<i32>, Vec<i32>) = days.into_iter().unzip();
+        let (first, last): (Vec<Date>, Vec<Date>) = days
+            .into_iter()
+            .map(|(first, last)| {
+                (
+                    Date::saturating_from_raw(first),
+                    Date::saturating_from_raw(last),
+                )
+            })
+            .unzip();
         let args = [
             workflows.into(),
             instances.into(),
