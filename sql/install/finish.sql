@@ -91,7 +91,7 @@ GRANT EXECUTE ON FUNCTION
     reporting.detect_movers(text, text, int, uuid[], jsonb), reporting.dashboard_insights(text, boolean, numeric),
     reporting.record_insight(text, text, text, text, numeric, jsonb, jsonb, uuid, boolean, uuid),
     reporting.search_insights(text, text, text, int, text), reporting.conversation(uuid),
-    reporting._author(uuid, uuid), reporting._record_finding(text, text, text, text, numeric, jsonb, uuid)
+    reporting._author(uuid, uuid), reporting._record_finding(text, uuid[], text, text, text, numeric, jsonb, uuid)
   TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
@@ -233,10 +233,10 @@ COMMENT ON FUNCTION reporting.anomalies(date[], float8[], text, int, numeric, in
 COMMENT ON FUNCTION reporting.detect_trend(uuid, text, text, int, uuid, jsonb) IS 'how a metric of a workflow goes over its last periods: one row, with a sentence, numbers and confidence';
 COMMENT ON FUNCTION reporting.detect_anomalies(uuid, text, text, int, uuid, numeric, jsonb) IS 'which of a metric''s last periods are out of the ordinary against the 12 before each; no rows where none is';
 COMMENT ON FUNCTION reporting.detect_movers(text, text, int, uuid[], jsonb) IS 'which of the workflows that the caller may read (or of those named) rose and fell most from one period to the newest';
-COMMENT ON FUNCTION reporting.dashboard_insights(text, boolean, numeric) IS 'what stands out in all that a dashboard shows, with at least this confidence; with record, kept in reporting.ai_insights, each once';
+COMMENT ON FUNCTION reporting.dashboard_insights(text, boolean, numeric) IS 'what stands out in all that a dashboard shows, with at least this confidence; with record, kept in reporting.ai_insights, each once, and privately unless the dashboard may show what it is about';
 COMMENT ON FUNCTION reporting.record_insight(text, text, text, text, numeric, jsonb, jsonb, uuid, boolean, uuid) IS 'keeps a question and its answer; private unless the caller may change the dashboard, or says otherwise (owner is for service_role); returns its insight_id';
-COMMENT ON FUNCTION reporting.search_insights(text, text, text, int, text) IS 'insights that the caller may read, best match first (newest first without search); before takes the insight_id of the last row to page on';
-COMMENT ON FUNCTION reporting.conversation(uuid) IS 'what the caller may read of a conversation, in its order';
+COMMENT ON FUNCTION reporting.search_insights(text, text, text, int, text) IS 'the caller''s insights and those of the caller''s own and shared dashboards, or of the one that is named, best match first (newest first without search); before takes the insight_id of the last row to page on';
+COMMENT ON FUNCTION reporting.conversation(uuid) IS 'what the caller may read of a conversation, in its order: that of whoever began it, of others on the same dashboards, and the caller''s own';
 COMMENT ON FUNCTION reporting.dashboard_payload(text, text) IS 'a dashboard with the figures of all its widgets in one answer, as far as the caller may read them; given the version of the last answer, only {"unchanged": true} while nothing has changed';
 COMMENT ON FUNCTION reporting.series(uuid, text, text, date, date, uuid, jsonb) IS 'a metric of a workflow by week, month or quarter, in order: base metrics added up over accounts, ratios computed from the sums';
 COMMENT ON AGGREGATE reporting.metrics_sum(jsonb) IS 'metrics of many JSON objects, each key summed exactly; null is nothing';

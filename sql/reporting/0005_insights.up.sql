@@ -52,6 +52,9 @@ CREATE POLICY ai_insights_author_insert ON reporting.ai_insights FOR INSERT TO a
                    OR CASE WHEN is_private
                            THEN EXISTS (SELECT FROM reporting.dashboards d WHERE d.id = ai_insights.dashboard_id)
                            ELSE dashboard_id IN (SELECT reporting.editable_dashboards()) END));
+-- Whose dashboard it is decides what its readers are told there, also of editors who are no longer any.
 CREATE POLICY ai_insights_author_delete ON reporting.ai_insights FOR DELETE TO authenticated
-  USING (user_id = (SELECT auth.uid()));
+  USING (user_id = (SELECT auth.uid())
+         OR NOT is_private
+            AND dashboard_id = ANY (ARRAY(SELECT d.id FROM reporting.dashboards d WHERE d.user_id = (SELECT auth.uid()))));
 CREATE POLICY ai_insights_service_all ON reporting.ai_insights TO service_role USING (true) WITH CHECK (true);

@@ -646,6 +646,18 @@ fn arguments_that_cannot_be() -> Result<()> {
             "reporting.detect_trend('{SALES}', 'clicks', filters => '[]')",
             "22023",
         ),
+        (
+            "reporting.detect_trend('{SALES}', 'clicks', filters => '{\"brand\": {\"x\": 1}}')",
+            "22023",
+        ),
+        (
+            "reporting.detect_anomalies('{SALES}', 'clicks', filters => '{\"brand\": null}')",
+            "22023",
+        ),
+        (
+            "reporting.detect_movers('clicks', filters => '{\"brand\": []}')",
+            "22023",
+        ),
         ("reporting.detect_trend('{SALES}', 'nothing')", "P0002"),
         (
             "reporting.detect_trend('{SALES}', 'clicks', 'monthly')",
@@ -689,6 +701,10 @@ fn arguments_that_cannot_be() -> Result<()> {
             error.message().starts_with(char::is_lowercase),
             "{call}: {error:?}"
         );
+        if call.contains("brand") {
+            let place = error.detail().unwrap_or_default();
+            assert!(place.starts_with("filters.brand: "), "{call}: {error:?}");
+        }
     }
     Ok(())
 }

@@ -2,15 +2,14 @@
 
 use super::detect::{BEFORE, Series};
 use super::series::{Source, Window};
-use super::{Finding, Row, given, movers};
+use super::{Finding, Row, given, json, movers, within};
 use crate::error::Result;
 use crate::postgres::json::JsonText;
 use crate::postgres::numeric::Numeric;
-use crate::postgres::{spi, time};
+use crate::postgres::{role, spi, time};
+use crate::reporting::serving::board::Board;
 use gemba_core::calendar::date_of;
-use gemba_core::dashboard::{
-    Aggregation, Defaults, Draft, MOST_COLUMNS, Period, Query, Widget, validate_widget,
-};
+use gemba_core::dashboard::{Aggregation, Defaults, Period, Query};
 use gemba_core::insights::{self, anomaly};
 use pgrx::Uuid;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -27,45 +26,6 @@ const REFUSED: [PgSqlErrorCode; 2] = [
     PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 ];
 
-const WIDGETS: &str =
-    "SELECT w.widget_id, w.widget_type, w.chart_type, w.title, w.data_source, w.position_config
-   FROM reporting.dashboard_widgets AS w WHERE w.dashboard_id = $1 ORDER BY w.widget_id";
-
-/// A widget of the dashboard, and its name.
-struct Shown {
-    id: String,
-    widget: Widget,
-}
-
-/// What the dashboard shows, from left to right and downwards. What cannot be shown is left out.
-fn widgets(board: Uuid) -> Result<Vec<Shown>> {
-    let rows = spi::read_all(WIDGETS, &[board.into()], |row| {
-        let text =
-            |column| -> Result<String> { Ok(row.get::<String>(column)?.unwrap_or_default()) };
-        let json = |column| -> Result<String> {
-            Ok(row
-                .get::<JsonText>(column)?
-                .map_or_else(String::new, |json| json.0))
-        };
-        let (widget_type, title) = (text(2)?, text(4)?);
-        let chart_type = row.get::<String>(3)?;
-        let (data_source, position_config) = (json(5)?, json(6)?);
-        let draft = Draft {
-            widget_type: &widget_type,
-            chart_type: chart_type.as_deref(),
-            title: &title,
-            data_source: &data_source,
-            display_config: None,
-            position_config: &position_config,
-        };
-        let widget = validate_widget(&draft, MOST_COLUMNS).ok();
-        Ok(widget.map(|widget| text(1).map(|id| Shown { id, widget })))
-    })?;
-    let mut shown = rows.into_iter().flatten().collect::<Result<Vec<_>>>()?;
-    shown.sort_by_key(|shown| (shown.widget.position.y, shown.widget.position.x));
-    Ok(shown)
-}
-
 /// What stands out in one metric of a widget: its trend, what is out of the ordinary, what moved it. Over what
 /// the widget shows; figures before that only say what is usual.
 fn of_metric(query: &Query, metric: &str, defaults: &Defaults) -> Result<Vec<Finding>> {
@@ -76,18 +36,13 @@ fn of_metric(query: &Query, metric: &str, defaults: &Defaults) -> Result<Vec<Fin
             Some(time::date((to - date_of(0)).num_days() as i32)),
         ),
     };
-    let ids = |ids: &[uuid::Uuid]| -> Vec<Uuid> {
-        ids.iter()
-            .map(|id| Uuid::from_bytes(*id.as_bytes()))
-            .collect()
-    };
-    let filters = serde_json::to_string(&query.filters(defaults)).unwrap_or_default();
+    let filters = json(&query.filters(defaults))?;
     let source = Source {
         workflows: Some(ids(&query.workflows)),
         instances: (!query.instances.is_empty()).then(|| ids(&query.instances)),
         metric,
         unit: unit(query.aggregation),
-        filters: &JsonText(filters),
+        filters: &filters,
         until,
     };
     let figures = source.figures(window, BEFORE as i32)?;
@@ -117,6 +72,12 @@ fn of_metric(query: &Query, metric: &str, defaults: &Defaults) -> Result<Vec<Fin
     Ok(findings)
 }
 
+fn ids(ids: &[uuid::Uuid]) -> Vec<Uuid> {
+    ids.iter()
+        .map(|id| Uuid::from_bytes(*id.as_bytes()))
+        .collect()
+}
+
 fn unit(aggregation: Aggregation) -> insights::Period {
     match aggregation {
         Aggregation::Weekly => insights::Period::Week,
@@ -125,32 +86,33 @@ fn unit(aggregation: Aggregation) -> insights::Period {
     }
 }
 
-/// A finding of at least this confidence, and the widget that shows it.
+/// A finding, the widget that shows it, and all workflows that it says something about.
 struct Noted {
     widget: String,
+    workflows: Vec<Uuid>,
     finding: Finding,
 }
 
-fn findings(board: Uuid, least: Decimal) -> Result<Vec<Noted>> {
-    let filter_config = spi::read_one::<JsonText>(
-        "SELECT d.filter_config FROM reporting.dashboards AS d WHERE d.id = $1",
-        &[board.into()],
-    )?;
-    let defaults = filter_config
-        .and_then(|json| Defaults::read(&json.0).ok())
-        .unwrap_or_default();
+/// Those of at least this confidence, from the top of the dashboard and from the left. A widget that shows no
+/// figures, because it cannot or the caller may not read all of them, has none.
+fn findings(dashboard: &str, least: Decimal) -> Result<Vec<Noted>> {
+    let board = Board::read(dashboard)?;
+    let sources = board.sources()?;
     let mut seen = HashSet::new();
     let mut noted = Vec::new();
-    for shown in widgets(board)? {
-        let Some(query) = shown.widget.query() else {
+    for shown in &board.widgets {
+        let Some(query) = shown.query() else {
+            continue;
+        };
+        let Ok(defaults) = board.defaults_of(query, &sources) else {
             continue;
         };
         for metric in &query.metrics {
             // Several widgets may show the same in different ways.
-            if !seen.insert(what(query, metric, &defaults)) {
+            if !seen.insert(what(query, metric, defaults)) {
                 continue;
             }
-            let found = match of_metric(query, metric, &defaults) {
+            let found = match of_metric(query, metric, defaults) {
                 // Figures that cannot be worked with cost the others nothing.
                 Err(error) if REFUSED.contains(&error.code()) => continue,
                 found => found?,
@@ -160,7 +122,8 @@ fn findings(board: Uuid, least: Decimal) -> Result<Vec<Noted>> {
                     .into_iter()
                     .filter(|finding| finding.confidence.is_some_and(|c| c.decimal() >= least))
                     .map(|finding| Noted {
-                        widget: shown.id.clone(),
+                        widget: shown.widget_id.clone(),
+                        workflows: ids(&query.workflows),
                         finding,
                     }),
             );
@@ -189,7 +152,8 @@ fn what(query: &Query, metric: &str, defaults: &Defaults) -> String {
     )
 }
 
-/// Records what is not recorded yet, all as one conversation; returns the insight's id.
+/// Records what is not recorded yet, all as one conversation; returns the insight's id. There is none of what
+/// its author may not read.
 fn record(dashboard: &str, conversation: Uuid, noted: &Noted) -> Result<Option<String>> {
     let finding = &noted.finding;
     let mut context = finding.numbers.clone();
@@ -198,9 +162,10 @@ fn record(dashboard: &str, conversation: Uuid, noted: &Noted) -> Result<Option<S
     context["workflow_id"] = finding.workflow.map(|id| id.to_string()).into();
     context["instance_id"] = finding.instance.map(|id| id.to_string()).into();
     let made = spi::write_returning(
-        "SELECT reporting._record_finding($1, $2, $3, $4, $5, $6, $7)",
+        "SELECT reporting._record_finding($1, $2, $3, $4, $5, $6, $7, $8)",
         &[
             dashboard.into(),
+            noted.workflows.clone().into(),
             finding.kind.into(),
             finding.metric.as_str().into(),
             finding.summary.as_str().into(),
@@ -238,19 +203,21 @@ fn dashboard_insights(
     ErrorReport,
 > {
     let dashboard = given("dashboard", dashboard)?;
-    let least = given("least_confidence", least_confidence)?.0;
-    let noted = spi::with_callers_snapshot(|| -> Result<_> {
-        let board = spi::read_one::<Uuid>("SELECT reporting._dashboard($1)", &[dashboard.into()])?;
-        findings(given("dashboard", board)?, least)
-    })?;
-    let conversation = spi::read_one::<Uuid>("SELECT gen_random_uuid()", &[])?;
+    let least = least_confidence.map(|least| least.0);
+    let least = within("least_confidence", least, Decimal::ZERO..=Decimal::ONE)?;
+    let conversation = if record == Some(true) {
+        // Whoever does not see what has been recorded meanwhile would record it again.
+        role::require_current_snapshots("findings cannot be recorded")?;
+        spi::read_one::<Uuid>("SELECT gen_random_uuid()", &[])?
+    } else {
+        None
+    };
+    let noted = spi::with_callers_snapshot(|| findings(dashboard, least))?;
     let mut rows = Vec::with_capacity(noted.len());
     for noted in noted {
         let insight = match conversation {
-            Some(conversation) if record == Some(true) => {
-                self::record(dashboard, conversation, &noted)?
-            }
-            _ => None,
+            Some(conversation) => self::record(dashboard, conversation, &noted)?,
+            None => None,
         };
         let (kind, metric, workflow, instance, period, summary, numbers, confidence): Row =
             noted.finding.row();

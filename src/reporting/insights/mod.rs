@@ -20,6 +20,7 @@ mod series;
 use crate::error::{Error, Result};
 use crate::postgres::json::JsonText;
 use crate::postgres::numeric::Numeric;
+use gemba_core::dashboard::Filters;
 use gemba_core::insights::{Confidence, Period, Refused};
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -146,15 +147,25 @@ fn unit(aggregation: Option<&str>) -> Result<Period> {
     }
 }
 
+/// Filters as figures.sql reads them.
 fn filters(filters: Option<JsonText>) -> Result<JsonText> {
-    match filters {
-        None => Ok(JsonText("{}".to_owned())),
-        Some(filters) if filters.0.starts_with('{') => Ok(filters),
-        Some(filters) => Err(Error::invalid("filters are an object")
-            .detail(format!(
-                "filters {}",
-                filters.0.chars().take(200).collect::<String>()
-            ))
-            .hint("give {\"dimension\": value or [values], …}")),
-    }
+    let Some(filters) = filters else {
+        return Ok(JsonText("{}".to_owned()));
+    };
+    let filters = Filters::parse("filters", &filters.0).map_err(|invalid| {
+        Error::invalid("the filters cannot be used")
+            .detail(invalid.to_string())
+            .hint("give {\"dimension\": value or [values], …}")
+    })?;
+    json(&filters)
+}
+
+fn json(filters: &Filters) -> Result<JsonText> {
+    serde_json::to_string(filters).map(JsonText).map_err(|why| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            "filters cannot be written as JSON",
+        )
+        .detail(why.to_string())
+    })
 }

@@ -1,9 +1,10 @@
 //! A dashboard and its widgets.
 
+use super::sources::Sources;
 use crate::error::{Error, Result};
 use crate::postgres::json::JsonText;
 use crate::postgres::plan::Plan;
-use gemba_core::dashboard::{Defaults, Draft, Layout, Widget, validate_widget};
+use gemba_core::dashboard::{Defaults, Draft, Layout, Query, Widget, validate_widget};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys;
 
@@ -88,6 +89,38 @@ impl Board {
         };
         board.widgets = widgets(id, board.layout.columns)?;
         Ok(board)
+    }
+
+    /// What widgets ask for.
+    pub fn queries(&self) -> impl Iterator<Item = &Query> {
+        self.widgets.iter().filter_map(Shown::query)
+    }
+
+    /// The workflows behind the widgets.
+    pub fn sources(&self) -> Result<Sources> {
+        let workflows = self.queries().flat_map(|query| &query.workflows);
+        Sources::read(workflows.copied().collect())
+    }
+
+    /// The defaults that a query is read with, or why it cannot be read.
+    pub fn defaults_of(&self, query: &Query, sources: &Sources) -> Result<&Defaults, String> {
+        let workflows = query.workflows.iter();
+        let hidden = workflows
+            .filter(|workflow| !sources.readable.contains(workflow))
+            .count();
+        if hidden > 0 {
+            // A part of the sum would look like all of it.
+            let all = query.workflows.len();
+            return Err(format!("not readable: {hidden} of {all} workflows"));
+        }
+        self.defaults.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Shown {
+    /// What it asks for. A text asks for nothing.
+    pub fn query(&self) -> Option<&Query> {
+        self.widget.as_ref().ok()?.query()
     }
 }
 

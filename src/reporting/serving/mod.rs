@@ -15,7 +15,7 @@
 //! - [`api`]: the functions
 
 mod api;
-mod board;
+pub mod board;
 mod figure;
 mod payload;
 mod rows;

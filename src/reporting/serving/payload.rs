@@ -10,7 +10,7 @@ use super::view::{Metric, Side, View};
 use super::write::{self, Fields};
 use crate::error::{Error, Result};
 use chrono::NaiveDate;
-use gemba_core::dashboard::{Defaults, GroupBy, Kind, Query, Sort, SortBy, Table};
+use gemba_core::dashboard::{GroupBy, Kind, Sort, SortBy, Table};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,14 +20,10 @@ use std::collections::{BTreeSet, HashMap};
 /// `P0002` when there is no such dashboard for the caller.
 pub fn payload(dashboard: &str, known_version: Option<&str>) -> Result<String> {
     let board = Board::read(dashboard)?;
-    let queries = || board.widgets.iter().filter_map(Shown::query);
-    let sources = Sources::read(
-        queries()
-            .flat_map(|query| query.workflows.iter().copied())
-            .collect(),
-    )?;
+    let sources = board.sources()?;
     let definitions = definitions(
-        queries()
+        board
+            .queries()
             .flat_map(|query| query.metrics.iter().map(String::as_str))
             .collect(),
     )?;
@@ -74,12 +70,6 @@ pub fn payload(dashboard: &str, known_version: Option<&str>) -> Result<String> {
     Ok(out)
 }
 
-impl Shown {
-    fn query(&self) -> Option<&Query> {
-        self.widget.as_ref().ok()?.query()
-    }
-}
-
 /// Where a widget's view is among all of them; a text has none. Or why there is none.
 type Place = Result<Option<usize>, String>;
 
@@ -97,7 +87,7 @@ fn figures<'a>(
             places.push(Ok(None));
             continue;
         };
-        let place = defaults_of(board, query, sources).map(|defaults| {
+        let place = board.defaults_of(query, sources).map(|defaults| {
             let period = query.period(defaults);
             let filters = query.filters(defaults);
             views.push(View::new(
@@ -115,24 +105,6 @@ fn figures<'a>(
     }
     items.read(&slots, &mut views, keys)?;
     Ok((views, places))
-}
-
-/// The defaults that a query is read with, if it can be.
-fn defaults_of<'a>(
-    board: &'a Board,
-    query: &Query,
-    sources: &Sources,
-) -> Result<&'a Defaults, String> {
-    let workflows = query.workflows.iter();
-    let hidden = workflows
-        .filter(|workflow| !sources.readable.contains(workflow))
-        .count();
-    if hidden > 0 {
-        // A part of the sum would look like all of it.
-        let all = query.workflows.len();
-        return Err(format!("not readable: {hidden} of {all} workflows"));
-    }
-    board.defaults.as_ref().map_err(Clone::clone)
 }
 
 /// What a widget is, whether or not there are figures.
