@@ -135,7 +135,7 @@ GRANT EXECUTE ON PROCEDURE sqp.refresh_all_due() TO service_role;
 -- Reports: aggregates.
 GRANT EXECUTE ON FUNCTION
     reporting.record_week_metrics(uuid, jsonb, jsonb, bigint), reporting.rebuild_aggregates(uuid, uuid),
-    reporting._week_end(text), reporting._ratios(jsonb),
+    reporting._week_end(text), reporting._ratios(jsonb), reporting._note_row_count(uuid),
     reporting._united(jsonb[]), reporting._build_periods(uuid, uuid, date, date), reporting._take_turns_on_data(uuid, uuid),
     reporting._checked_metrics(jsonb)
   TO service_role;

@@ -342,6 +342,38 @@ fn a_duplicate_records_what_its_original_has_not() -> Result<()> {
     Ok(())
 }
 
+/// Recorded before or after: the number of rows is the week's.
+#[test]
+fn row_counts_follow_the_week() -> Result<()> {
+    let (_db, mut client) = empty_house("aggregates_rows")?;
+    let ids = weeks(&mut client, SALES, "2025-02-03", 2)?;
+    record(&mut client, &ids[0], r#"{"clicks": 1}"#)?;
+    ask(
+        &mut client,
+        "service_role",
+        None,
+        &format!(
+            "SELECT progress FROM reporting.complete_week('{}', 3000000000)",
+            ids[0]
+        ),
+    )?;
+    client.batch_execute(&format!("SELECT reporting.complete_week('{}', 4)", ids[1]))?;
+    record(&mut client, &ids[1], r#"{"clicks": 1}"#)?;
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT aggregation_key, row_count FROM reporting.report_data_aggregates ORDER BY 1"
+        ),
+        [
+            "2025-02 | 3000000004",
+            "2025-02-03_2025-02-09 | 3000000000",
+            "2025-02-10_2025-02-16 | 4",
+            "2025-Q1 | 3000000004"
+        ]
+    );
+    Ok(())
+}
+
 /// Campaigns and products by the ten thousand.
 #[test]
 fn dimensions_may_be_large() -> Result<()> {

@@ -194,6 +194,23 @@ CREATE FUNCTION reporting.record_week_metrics(week uuid, metrics jsonb, dimensio
   END
   $body$;
 
+-- The number of rows that a completed week says it has, for its aggregates too.
+CREATE FUNCTION reporting._note_row_count(week uuid) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    w record;
+  BEGIN
+    SELECT r.workflow_id, r.instance_id, r.week_start_date AS first, r.week_end_date AS last, r.row_count INTO w
+      FROM reporting.report_data_weeks r WHERE r.id = week;
+    PERFORM reporting._take_turns_on_data(w.workflow_id, w.instance_id);
+    UPDATE reporting.report_data_aggregates g SET row_count = w.row_count
+     WHERE g.workflow_id = w.workflow_id AND g.instance_id = w.instance_id AND g.aggregation_type = 'weekly'
+       AND g.data_date = w.first AND reporting._week_end(g.aggregation_key) = w.last;
+    PERFORM FROM reporting._build_periods(w.workflow_id, w.instance_id, w.first, w.last);
+  END
+  $body$;
+
 CREATE FUNCTION reporting.rebuild_aggregates(workflow uuid DEFAULT NULL, instance uuid DEFAULT NULL) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$

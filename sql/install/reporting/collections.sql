@@ -51,17 +51,34 @@ CREATE FUNCTION reporting._check_week() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
+    plan record;
     state text;
   BEGIN
     IF TG_OP = 'INSERT' THEN
-      SELECT c.workflow_id, c.instance_id, c.status INTO NEW.workflow_id, NEW.instance_id, state
-        FROM reporting.report_data_collections c WHERE c.id = NEW.collection_id FOR NO KEY UPDATE;
+      SELECT c.workflow_id, c.instance_id, c.status, c.start_date, c.end_date, c.target_weeks, c.collection_id,
+             (SELECT count(*) FROM reporting.report_data_weeks w WHERE w.collection_id = c.id) AS weeks,
+             (SELECT min(w.week_start_date) FROM reporting.report_data_weeks w
+               WHERE w.collection_id = c.id AND w.week_start_date <= NEW.week_end_date AND w.week_end_date >= NEW.week_start_date
+                 AND w.week_start_date <> NEW.week_start_date) AS beside
+        INTO plan FROM reporting.report_data_collections c WHERE c.id = NEW.collection_id FOR NO KEY UPDATE;
       IF NOT FOUND THEN
         RAISE EXCEPTION 'the collection does not exist' USING ERRCODE = '23503',
           DETAIL = format('collection_id %s', coalesce(NEW.collection_id::text, 'NULL')),
           HINT = 'reporting.start_collection() makes a collection and its weeks',
           SCHEMA = 'reporting', TABLE = 'report_data_weeks';
       END IF;
+      -- Its weeks are what it says of itself: as many as it counts to, within its days, each day once.
+      IF plan.weeks >= plan.target_weeks OR NEW.week_start_date < plan.start_date OR NEW.week_end_date > plan.end_date
+         OR plan.beside IS NOT NULL THEN
+        RAISE EXCEPTION 'the week is none of the collection''s' USING ERRCODE = '23514',
+          DETAIL = format('week %s to %s; collection %s has %s of %s weeks, from %s to %s%s', NEW.week_start_date, NEW.week_end_date,
+                          plan.collection_id, plan.weeks, plan.target_weeks, plan.start_date, plan.end_date,
+                          coalesce(', one of them at ' || plan.beside, '')),
+          HINT = 'start another collection', SCHEMA = 'reporting', TABLE = 'report_data_weeks';
+      END IF;
+      NEW.workflow_id := plan.workflow_id;
+      NEW.instance_id := plan.instance_id;
+      state := plan.status;
       IF NEW.status = 'pending' THEN
         NEW.claimable_at := CASE WHEN state = 'running' THEN clock_timestamp() END;
       END IF;
@@ -86,6 +103,10 @@ CREATE FUNCTION reporting._check_week() RETURNS trigger
         SELECT c.status INTO state FROM reporting.report_data_collections c WHERE c.id = NEW.collection_id FOR NO KEY UPDATE;
         NEW.claimable_at := CASE WHEN state = 'running' THEN coalesce(NEW.claimable_at, clock_timestamp()) END;
       END IF;
+    ELSIF NEW.claimable_at IS NOT NULL AND OLD.claimable_at IS NULL THEN
+      -- Of a collection that does not run, nothing is handed out.
+      SELECT c.status INTO state FROM reporting.report_data_collections c WHERE c.id = NEW.collection_id FOR NO KEY UPDATE;
+      NEW.claimable_at := CASE WHEN state = 'running' THEN NEW.claimable_at END;
     END IF;
     IF NEW.status = 'running' THEN
       NEW.claimable_at := NULL;

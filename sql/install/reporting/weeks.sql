@@ -276,6 +276,13 @@ CREATE FUNCTION reporting.complete_week(
       IF NOT FOUND THEN
         PERFORM reporting._refuse_week(week, complete_week.claim);
       END IF;
+    ELSIF EXISTS (SELECT FROM reporting.report_data_weeks w
+                    JOIN reporting.report_data_aggregates g
+                      ON (g.workflow_id, g.instance_id, g.data_date) = (w.workflow_id, w.instance_id, w.week_start_date)
+                     AND g.aggregation_type = 'weekly' AND g.row_count <> w.row_count
+                   WHERE w.id = week AND w.status = 'completed') THEN
+      -- What it brought was recorded before anybody knew of how many rows.
+      PERFORM reporting._note_row_count(week);
     END IF;
     SELECT c.status, c.progress_percentage INTO collection_status, progress
       FROM reporting.report_data_collections c WHERE c.id = of_collection;

@@ -814,3 +814,32 @@ fn abandoned_weeks_are_looked_for_by_a_job() -> Result<()> {
     );
     Ok(())
 }
+
+/// A collection has the weeks that it says it has, however they are written.
+#[test]
+fn nobody_adds_a_week_that_is_none_of_the_collections() -> Result<()> {
+    let db = extended("collections_extra")?;
+    let mut client = db.connect()?;
+    furnish(&mut client)?;
+    let collection = backfill(&mut client, FLOW, 2)?;
+    let first = value(
+        &mut client,
+        "SELECT start_date FROM reporting.report_data_collections",
+    );
+    for days in ["-7, -1", "14, 20", "3, 5", "0, 0"] {
+        let (from, to) = days.split_once(", ").unwrap_or_default();
+        let insert = format!(
+            "INSERT INTO reporting.report_data_weeks (collection_id, week_start_date, week_end_date)
+             SELECT id, date '{first}' + {from}, date '{first}' + {to} FROM reporting.report_data_collections"
+        );
+        let error = expect_sqlstate(client.batch_execute(&insert), "23514");
+        assert_eq!(error.message(), "the week is none of the collection's");
+    }
+    // Of a paused one nothing can be claimed, whoever says so.
+    call(&mut client, "pause", &collection);
+    client.batch_execute("UPDATE reporting.report_data_weeks SET claimable_at = now()")?;
+    assert!(claim(&mut client)?.is_none());
+    call(&mut client, "resume", &collection);
+    assert!(claim(&mut client)?.is_some());
+    Ok(())
+}
