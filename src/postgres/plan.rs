@@ -6,6 +6,7 @@ use super::jsonb::Part;
 use super::numeric::Stored;
 use super::varlena;
 use crate::error::{Error, Result};
+use pgrx::PgMemoryContexts;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use std::cell::Cell;
@@ -42,17 +43,59 @@ impl Plan {
     ///
     /// # Errors
     /// Those of `row`, and arguments that are not as many as types.
-    pub fn each(
+    pub fn each(&self, args: &[DatumWithOid], row: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+        self.run(args, |plan, values, nulls| {
+            // SAFETY: as many values as the plan has arguments, of their types. The answer lives until this
+            // connection ends, and nothing else runs in it meanwhile.
+            unsafe {
+                pg_sys::SPI_execute_plan(plan, values, nulls, true, 0);
+                give(pg_sys::SPI_tuptable, row).map(|_| ())
+            }
+        })
+    }
+
+    /// The same for answers that may be long: of their rows only a few are in memory at a time, and what `row` gets
+    /// from the server for them is gone with them.
+    ///
+    /// # Errors
+    /// As for [`Self::each`].
+    pub fn stream(
         &self,
         args: &[DatumWithOid],
         mut row: impl FnMut(&Row) -> Result<()>,
     ) -> Result<()> {
-        if args.len() != self.types.len()
-            || args
-                .iter()
-                .map(DatumWithOid::oid)
-                .ne(self.types.iter().copied())
-        {
+        const BATCH: u64 = 1_000;
+        self.run(args, |plan, values, nulls| {
+            let mut memory = PgMemoryContexts::new("gemba rows");
+            // SAFETY: as above; a batch is looked at before it is freed, and the cursor is closed after the last.
+            unsafe {
+                let cursor = pg_sys::SPI_cursor_open(std::ptr::null(), plan, values, nulls, true);
+                loop {
+                    pg_sys::SPI_cursor_fetch(cursor, true, BATCH as _);
+                    let batch = pg_sys::SPI_tuptable;
+                    let given = memory.switch_to(|_| give(batch, &mut row));
+                    pg_sys::SPI_freetuptable(batch);
+                    memory.reset();
+                    match given {
+                        Ok(BATCH) => {}
+                        ended => {
+                            pg_sys::SPI_cursor_close(cursor);
+                            return ended.map(|_| ());
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Prepares what the server wants to be called with.
+    fn run(
+        &self,
+        args: &[DatumWithOid],
+        work: impl FnOnce(pg_sys::SPIPlanPtr, *mut pg_sys::Datum, *const c_char) -> Result<()>,
+    ) -> Result<()> {
+        let types = args.iter().map(DatumWithOid::oid);
+        if types.ne(self.types.iter().copied()) {
             return Err(internal("arguments of other types"));
         }
         let mut values: Vec<pg_sys::Datum> = args
@@ -66,26 +109,7 @@ impl Plan {
             .iter()
             .map(|arg| if arg.datum().is_some() { b' ' } else { b'n' } as c_char)
             .collect();
-        Spi::connect(|_| {
-            let plan = self.prepared()?;
-            // SAFETY: as many values as the plan has arguments, of their types. The answer lives until this
-            // connection ends, and nothing else runs in it meanwhile.
-            unsafe {
-                pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr(), true, 0);
-                let answer = pg_sys::SPI_tuptable;
-                if answer.is_null() {
-                    return Err(internal("no rows"));
-                }
-                for number in 0..(*answer).numvals as usize {
-                    row(&Row {
-                        tuple: *(*answer).vals.add(number),
-                        columns: (*answer).tupdesc,
-                        answer: PhantomData,
-                    })?;
-                }
-            }
-            Ok(())
-        })
+        Spi::connect(|_| work(self.prepared()?, values.as_mut_ptr(), nulls.as_ptr()))
     }
 
     /// What `row` makes of each row.
@@ -122,6 +146,30 @@ impl Plan {
             }
         }
         Ok(self.kept.get())
+    }
+}
+
+/// Gives each row to `row`; returns how many there were.
+///
+/// # Safety
+/// The answer of a query that has just been run, or null; it lives until this ends.
+unsafe fn give(
+    answer: *mut pg_sys::SPITupleTable,
+    mut row: impl FnMut(&Row) -> Result<()>,
+) -> Result<u64> {
+    if answer.is_null() {
+        return Err(internal("no rows"));
+    }
+    // SAFETY: so many tuples of this description.
+    unsafe {
+        for number in 0..(*answer).numvals as usize {
+            row(&Row {
+                tuple: *(*answer).vals.add(number),
+                columns: (*answer).tupdesc,
+                answer: PhantomData,
+            })?;
+        }
+        Ok((*answer).numvals)
     }
 }
 

@@ -312,10 +312,17 @@ fn what_is_recorded_is_shown() -> Result<()> {
     more_people(&mut client)?;
     // Two weeks, from the 19th of January to the 1st of February.
     client.batch_execute(&format!(
-        "SELECT reporting.start_collection('{SALES}', target_weeks => 2, end_date => '2026-02-01');
-         SELECT reporting.record_week_metrics(w.id, '{{\"clicks\": 14, \"impressions\": 700}}', '{{\"country\": \"JP\"}}')
-           FROM (SELECT * FROM reporting.report_data_weeks ORDER BY week_start_date) AS w"
+        "SELECT reporting.start_collection('{SALES}', target_weeks => 2, end_date => '2026-02-01')"
     ))?;
+    for _ in 0..2 {
+        client.batch_execute(
+            "DO $$ DECLARE c record; BEGIN
+               SELECT * INTO c FROM reporting.claim_week('test');
+               PERFORM reporting.record_week_metrics(c.week, '{\"clicks\": 14, \"impressions\": 700}', '{\"country\": \"JP\"}');
+               PERFORM reporting.complete_week(c.week);
+             END $$",
+        )?;
+    }
     let source = |aggregation: &str| {
         json!({"workflows": [SALES], "metrics": ["clicks", "ctr"], "aggregation": aggregation,
                "filters": {"country": "JP"}, "period": {"last": 2}})

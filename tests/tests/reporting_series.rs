@@ -194,6 +194,44 @@ fn what_is_no_series_is_refused() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn thousands_of_rows_add_up() -> Result<()> {
+    let db = extended("series_many")?;
+    let mut client = db.connect()?;
+    more_people(&mut client)?;
+    // 200 accounts and 12 months; each with as many metrics as make it worth compressing.
+    client.batch_execute(&format!(
+        "INSERT INTO reporting.amc_instances (instance_id, instance_name) SELECT 'more-' || n, 'n' FROM generate_series(1, 198) AS n;
+         INSERT INTO reporting.report_data_aggregates
+                (workflow_id, instance_id, aggregation_type, aggregation_key, data_date, metrics)
+         SELECT '{SALES}', i.id, 'monthly', to_char(m, 'YYYY-MM'), m,
+                (SELECT jsonb_object_agg('metric ' || n, 1000000 + n) FROM generate_series(1, 300) AS n) || '{{\"clicks\": 1}}'
+           FROM reporting.amc_instances i, generate_series(timestamp '2025-01-01', '2025-12-01', '1 month') AS m"
+    ))?;
+    let rows = table(
+        &mut client,
+        "SELECT count(*), bool_and(pg_column_size(metrics) < 4000) FROM reporting.report_data_aggregates",
+    );
+    assert_eq!(rows, ["2400 | t"]);
+    let clicks = series(
+        &mut client,
+        ANNA,
+        &format!("'{SALES}', 'clicks', 'monthly'"),
+    );
+    assert_eq!(clicks.len(), 12);
+    assert!(
+        clicks.iter().all(|line| line.ends_with(" 200")),
+        "{clicks:?}"
+    );
+    let last = series(
+        &mut client,
+        ANNA,
+        &format!("'{SALES}', 'metric 300', 'monthly', '2025-12-01'"),
+    );
+    assert_eq!(last, ["2025-12 2025-12-01 200060000"]);
+    Ok(())
+}
+
 const METRICS: [&str; 6] = ["clicks", "impressions", "spend", "ctr", "cpm", "größe"];
 const WORKFLOWS: [&str; 3] = [SALES, SECRET, EMPTY];
 const ACCOUNTS: [&str; 2] = [ACCOUNT, OTHER_ACCOUNT];

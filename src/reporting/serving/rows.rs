@@ -191,7 +191,7 @@ impl Items {
         ];
         let mut reader = Reader::new(slots);
         ROWS.with(|plan| {
-            plan.each(&args, |row| {
+            plan.stream(&args, |row| {
                 let item = &self.list[asked[place(row)?]];
                 let from = row.need::<i32>(2)?;
                 let key = keys.of(from, row.text(3)?.unwrap_or_default());
