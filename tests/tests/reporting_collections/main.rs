@@ -1,9 +1,11 @@
 //! Collections: which weeks they plan, how weeks go from hand to hand, and that nothing is lost or counted twice.
 
 mod bounds;
+mod counts;
 mod crashes;
 mod duplicates;
 mod planning;
+mod plans;
 mod roles;
 mod states;
 
