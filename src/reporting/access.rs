@@ -4,7 +4,7 @@
 //! by its dashboard's owner — so these read them with the extension's rights. Who the caller is, `auth.uid()`
 //! says, which is somebody else's code and runs with the caller's rights.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::plan::Plan;
 use crate::postgres::role;
 use pgrx::datum::DatumWithOid;
@@ -35,7 +35,16 @@ thread_local! {
 fn shared_dashboards(
     permission: default!(&str, "'view'"),
 ) -> Result<SetOfIterator<'static, pgrx::Uuid>, ErrorReport> {
-    let only_edit = permission == "edit";
+    let only_edit = match permission {
+        "view" => false,
+        "edit" => true,
+        other => {
+            return Err(Error::invalid("there is no such permission")
+                .detail(format!("permission {other:?}"))
+                .hint("use 'view' or 'edit'")
+                .into());
+        }
+    };
     Ok(of_caller(&SHARED, Some(only_edit.into()))?)
 }
 

@@ -12,6 +12,9 @@ use pgrx::prelude::*;
 /// Widgets of one dashboard.
 const MOST_WIDGETS: usize = 500;
 
+/// Of one configuration, as text.
+const MOST_BYTES: usize = 200_000;
+
 const DOCUMENTED: &str = "docs/reporting.md says what a configuration may hold";
 
 /// Refuses a widget whose configuration cannot be shown. What is NULL, the columns themselves refuse; how many
@@ -31,6 +34,12 @@ fn _check_widget(
     else {
         return Ok(());
     };
+    for (name, json) in [
+        ("data_source", Some(&data_source)),
+        ("display_config", display_config.as_ref()),
+    ] {
+        require_small(name, json)?;
+    }
     let draft = Draft {
         widget_type,
         chart_type,
@@ -52,6 +61,8 @@ fn _check_dashboard(
     filter_config: Option<JsonText>,
 ) -> Result<(), ErrorReport> {
     let refused = |invalid| refused("the dashboard cannot be shown", &invalid);
+    require_small("layout_config", layout_config.as_ref())?;
+    require_small("filter_config", filter_config.as_ref())?;
     if let Some(layout) = layout_config {
         Layout::read(&layout.0).map_err(refused)?;
     }
@@ -59,6 +70,19 @@ fn _check_dashboard(
         Defaults::read(&filters.0).map_err(refused)?;
     }
     Ok(())
+}
+
+/// Each version of a dashboard keeps a copy of it.
+fn require_small(name: &str, json: Option<&JsonText>) -> Result<()> {
+    match json.map_or(0, |json| json.0.len()) {
+        size if size > MOST_BYTES => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "the configuration is too large",
+        )
+        .detail(format!("{name}: {size} bytes"))
+        .hint(format!("it may have {MOST_BYTES}"))),
+        _ => Ok(()),
+    }
 }
 
 fn refused(message: &str, invalid: &Invalid) -> Error {

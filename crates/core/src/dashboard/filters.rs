@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 /// Dimensions of one configuration.
 const MOST_DIMENSIONS: usize = 50;
-/// Values of one dimension.
-const MOST_VALUES: usize = 1_000;
+/// Values of one dimension: a row is compared with each of them.
+const MOST_VALUES: usize = 100;
 
 /// Dimensions and the values that each may have: one of the list, for each of the dimensions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

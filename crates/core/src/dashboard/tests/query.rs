@@ -384,11 +384,11 @@ fn filters_are_values_or_lists_of_them() {
         ),
         (
             json!({"country": []}),
-            "data_source.filters.country: 0 values, expected 1 to 1000",
+            "data_source.filters.country: 0 values, expected 1 to 100",
         ),
         (
             json!({"country": vec![1; 1001]}),
-            "data_source.filters.country: 1001 values, expected 1 to 1000",
+            "data_source.filters.country: 1001 values, expected 1 to 100",
         ),
         (
             json!({"": 1}),
