@@ -21,6 +21,10 @@ CREATE TABLE reporting.report_data_collections (
   weeks_skipped        int NOT NULL DEFAULT 0,
   weeks_failed         int NOT NULL DEFAULT 0,
   cancelled_at         timestamptz,
+  CONSTRAINT report_data_collections_collection_type_check CHECK (collection_type IN ('backfill', 'weekly_update')),
+  CONSTRAINT report_data_collections_status_check CHECK (status IN ('pending', 'running', 'completed', 'failed', 'paused')),
+  CONSTRAINT report_data_collections_progress_percentage_check CHECK (progress_percentage BETWEEN 0 AND 100),
+  CONSTRAINT report_data_collections_dates_check CHECK (start_date <= end_date),
   -- What else has to hold, _check_collection() looks at: a CHECK costs each week that ends something.
   CONSTRAINT report_data_collections_collection_id_key UNIQUE (collection_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
@@ -68,6 +72,7 @@ CREATE TABLE reporting.report_data_weeks (
   lease                  interval,
   lease_expires_at       timestamptz,
   slot                   bigint,
+  CONSTRAINT report_data_weeks_status_check CHECK (status IN ('pending', 'running', 'completed', 'failed', 'skipped')),
   -- What else has to hold, _check_week() looks at: a CHECK costs each claim something.
   CONSTRAINT report_data_weeks_collection_id_week_start_date_key UNIQUE (collection_id, week_start_date)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);

@@ -375,3 +375,60 @@ fn widgets_that_overlap_are_named() -> Result<()> {
     );
     Ok(())
 }
+
+/// Each version keeps a copy: nothing endless is taken.
+#[test]
+fn configurations_have_a_size() -> Result<()> {
+    let db = extended("widgets_size")?;
+    let mut client = db.connect()?;
+    people(&mut client)?;
+    let large = "x".repeat(200_001);
+    for sql in [
+        format!(
+            "SELECT reporting.create_dashboard('d', layout_config => '{{\"custom\": {{\"a\": \"{large}\"}}}}')"
+        ),
+        format!(
+            "SELECT reporting.create_dashboard('d', filter_config => '{{\"custom\": {{\"a\": \"{large}\"}}}}')"
+        ),
+    ] {
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(ANNA), &sql),
+            "54000"
+        );
+    }
+    let board = asked(&mut client, ANNA, "SELECT reporting.create_dashboard('d')");
+    for (widget, code) in [
+        (
+            format!(
+                "'text', 't', '{{\"content\": \"c\"}}', display_config => '{{\"custom\": {{\"a\": \"{large}\"}}}}'"
+            ),
+            "54000",
+        ),
+        (
+            format!(
+                "'metric_card', 't', '{{\"workflows\": [\"urn:uuid:{SALES}\"], \"metrics\": [\"a\"]}}'"
+            ),
+            "22023",
+        ),
+        (
+            "'text', 't', '{\"content\": \"c\"}', widget_id => ''".to_owned(),
+            "23514",
+        ),
+    ] {
+        let sql = format!("SELECT reporting.add_widget('{board}', {widget})");
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(ANNA), &sql),
+            code
+        );
+    }
+    assert_eq!(
+        outcome(
+            &mut client,
+            "authenticated",
+            Some(ANNA),
+            "SELECT reporting.create_dashboard('')"
+        ),
+        "23514"
+    );
+    Ok(())
+}
