@@ -229,6 +229,9 @@ CREATE FUNCTION reporting.complete_week(
   #variable_conflict use_column
   DECLARE
     of_collection uuid;
+    flow uuid;
+    account uuid;
+    first date;
     broken text;
   BEGIN
     IF complete_week.row_count < 0 OR checksum = '' OR length(checksum) > 255 THEN
@@ -244,7 +247,8 @@ CREATE FUNCTION reporting.complete_week(
          SET status = 'completed', row_count = complete_week.row_count, data_checksum = checksum, error_message = NULL,
              workflow_execution_id = coalesce(execution, w.workflow_execution_id)
        WHERE w.id = week AND (w.status = 'running') IS TRUE AND (complete_week.claim IS NULL OR w.claim = complete_week.claim)
-      RETURNING w.status, w.collection_id INTO status, of_collection;
+      RETURNING w.status, w.collection_id, w.workflow_id, w.instance_id, w.week_start_date
+        INTO status, of_collection, flow, account, first;
     EXCEPTION WHEN unique_violation THEN
       GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
       IF broken <> 'report_data_weeks_result_key' THEN
@@ -276,11 +280,10 @@ CREATE FUNCTION reporting.complete_week(
       IF NOT FOUND THEN
         PERFORM reporting._refuse_week(week, complete_week.claim);
       END IF;
-    ELSIF EXISTS (SELECT FROM reporting.report_data_weeks w
-                    JOIN reporting.report_data_aggregates g
-                      ON (g.workflow_id, g.instance_id, g.data_date) = (w.workflow_id, w.instance_id, w.week_start_date)
-                     AND g.aggregation_type = 'weekly' AND g.row_count <> w.row_count
-                   WHERE w.id = week AND w.status = 'completed') THEN
+    ELSIF complete_week.row_count IS NOT NULL AND flow IS NOT NULL
+      AND EXISTS (SELECT FROM reporting.report_data_aggregates g
+                   WHERE g.workflow_id = flow AND g.instance_id = account AND g.aggregation_type = 'weekly' AND g.data_date = first
+                     AND g.row_count <> complete_week.row_count) THEN
       -- What it brought was recorded before anybody knew of how many rows.
       PERFORM reporting._note_row_count(week);
     END IF;
