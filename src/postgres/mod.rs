@@ -3,6 +3,7 @@
 
 pub mod backend;
 pub mod c_function;
+pub mod caller;
 pub mod composite;
 pub mod deadline;
 pub mod json;

@@ -6,14 +6,13 @@
 
 use crate::error::{Error, Result};
 use crate::postgres::plan::Plan;
-use crate::postgres::role;
+use crate::postgres::{caller, role};
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use std::thread::LocalKey;
 
 thread_local! {
-    static USER: Plan = const { Plan::new(c"SELECT auth.uid()", &[]) };
     static SHARED: Plan = const { Plan::new(
         c"SELECT s.dashboard_id FROM reporting.dashboard_shares s
            WHERE s.shared_with_user_id = $1 AND (NOT $2 OR s.permission_level = 'edit')",
@@ -55,17 +54,12 @@ fn editable_dashboards() -> Result<SetOfIterator<'static, pgrx::Uuid>, ErrorRepo
     Ok(of_caller(&EDITABLE, None)?)
 }
 
-/// Who is logged in.
-pub fn user() -> Result<Option<pgrx::Uuid>> {
-    Ok(role::with_pinned_search_path(|| ids(&USER, &[]))?.pop())
-}
-
 /// The ids that a plan finds for the caller, who is its first argument; `more` is the other.
 fn of_caller(
     plan: &'static LocalKey<Plan>,
     more: Option<DatumWithOid>,
 ) -> Result<SetOfIterator<'static, pgrx::Uuid>> {
-    let Some(user) = user()? else {
+    let Some(user) = caller::user()? else {
         return Ok(SetOfIterator::empty());
     };
     let mut arguments: Vec<DatumWithOid> = vec![user.into()];

@@ -6,11 +6,10 @@
 
 #![expect(unsafe_code, reason = "a function that keeps something between calls")]
 
-use super::access;
 use crate::error::{OrRaise, Result};
 use crate::postgres::c_function::{Call, argument, c_function, null};
 use crate::postgres::plan::Plan;
-use crate::postgres::role;
+use crate::postgres::{caller, role};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgMemoryContexts};
 use std::collections::HashMap;
@@ -47,7 +46,7 @@ impl Answers {
     fn none_yet(seen: Seen) -> Result<Self> {
         Ok(Self {
             seen,
-            user: access::user()?,
+            user: caller::user()?,
             last: None,
             by_workflow: HashMap::new(),
         })
@@ -106,7 +105,7 @@ unsafe fn answer(fcinfo: Call, workflow: pgrx::Uuid) -> Result<bool> {
     let known = unsafe {
         let place = (*fcinfo).flinfo;
         if place.is_null() {
-            return ask(workflow, access::user()?);
+            return ask(workflow, caller::user()?);
         }
         if (*place).fn_extra.is_null() {
             (*place).fn_extra = PgMemoryContexts::For((*place).fn_mcxt)

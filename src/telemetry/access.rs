@@ -1,23 +1,19 @@
 //! Who may see how much: asked once by every query that a policy applies to, so it has to be quick.
 
 use crate::error::Result;
-use crate::postgres::{role, spi};
-use pgrx::datum::DatumWithOid;
+use crate::postgres::plan::Plan;
+use crate::postgres::{caller, role, spi};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::OwnedPreparedStatement;
-use std::cell::RefCell;
-use std::thread::LocalKey;
-
-/// 'professional' sorts after 'free': the best of several subscriptions counts.
-const TIER: &str = "SELECT max(s.tier)::text FROM telemetry.subscriptions s
-    WHERE s.user_id = $1 AND s.status = 'active'
-      AND (s.expires_at IS NULL OR s.expires_at > now())";
 
 thread_local! {
-    // Planning the queries would take longer than answering them.
-    static UID: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
-    static SUBSCRIPTION: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
+    // 'professional' sorts after 'free': the best of several subscriptions counts.
+    static TIER: Plan = const { Plan::new(
+        c"SELECT max(s.tier)::text FROM telemetry.subscriptions s
+           WHERE s.user_id = $1 AND s.status = 'active'
+             AND (s.expires_at IS NULL OR s.expires_at > now())",
+        &[pg_sys::UUIDOID],
+    ) };
 }
 
 /// The caller's best valid subscription. Who the caller is, `auth.uid()` says, which is somebody else's
@@ -51,37 +47,11 @@ fn sample_sensor_ids() -> Result<SetOfIterator<'static, String>, ErrorReport> {
 }
 
 fn tier() -> Result<Option<String>> {
-    let Some(user) = run(&UID, "SELECT auth.uid()", &[], &[])?.and_then(|row| row.0) else {
+    let Some(user) = caller::user()? else {
         return Ok(None);
     };
-    role::as_extension(|| {
-        let arguments = [user.into()];
-        let types = [PgOid::BuiltIn(PgBuiltInOids::UUIDOID)];
-        Ok(run(&SUBSCRIPTION, TIER, &types, &arguments)?.and_then(|row| row.1))
-    })
-}
-
-type Plan = LocalKey<RefCell<Option<OwnedPreparedStatement>>>;
-
-/// Runs a query whose plan is kept; returns its one value, as a uuid or as a text.
-fn run(
-    plan: &'static Plan,
-    sql: &str,
-    types: &[PgOid],
-    arguments: &[DatumWithOid],
-) -> Result<Option<(Option<pgrx::Uuid>, Option<String>)>> {
-    plan.with_borrow_mut(|plan| {
-        Spi::connect(|client| {
-            let plan = match plan {
-                Some(plan) => plan,
-                None => plan.insert(client.prepare(sql, types)?.keep()),
-            };
-            let table = client.select(&*plan, None, arguments)?.first();
-            Ok(Some(if types.is_empty() {
-                (table.get_one::<pgrx::Uuid>()?, None)
-            } else {
-                (None, table.get_one::<String>()?)
-            }))
-        })
-    })
+    let found = role::as_extension(|| {
+        TIER.with(|plan| plan.all(&[user.into()], |row| row.get::<String>(1)))
+    })?;
+    Ok(found.into_iter().next().flatten())
 }

@@ -527,16 +527,13 @@ CREATE FUNCTION reporting._hold(collection text) RETURNS uuid
   END
   $body$;
 
-CREATE FUNCTION reporting._refuse_cancelled(held_id uuid) RETURNS void
+CREATE FUNCTION reporting._refuse_cancelled(collection text, cancelled_at timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
-  DECLARE
-    held reporting.report_data_collections;
   BEGIN
-    SELECT * INTO held FROM reporting.report_data_collections c WHERE c.id = held_id;
-    IF held.cancelled_at IS NOT NULL THEN
+    IF cancelled_at IS NOT NULL THEN
       RAISE EXCEPTION 'the collection was cancelled' USING ERRCODE = '55000',
-        DETAIL = format('collection %s, at %s', held.collection_id, held.cancelled_at),
+        DETAIL = format('collection %s, at %s', collection, cancelled_at),
         HINT = 'that is for good; reporting.start_collection() plans its weeks again';
     END IF;
   END
@@ -598,7 +595,7 @@ CREATE FUNCTION reporting.resume(collection text) RETURNS text
     held reporting.report_data_collections;
   BEGIN
     SELECT * INTO held FROM reporting.report_data_collections c WHERE c.id = held_id;
-    PERFORM reporting._refuse_cancelled(held.id);
+    PERFORM reporting._refuse_cancelled(held.collection_id, held.cancelled_at);
     IF held.status NOT IN ('paused', 'failed') THEN
       RETURN held.status;
     END IF;
@@ -624,7 +621,7 @@ CREATE FUNCTION reporting.retry_failed(collection text) RETURNS int
     retried int;
   BEGIN
     SELECT * INTO held FROM reporting.report_data_collections c WHERE c.id = held_id;
-    PERFORM reporting._refuse_cancelled(held.id);
+    PERFORM reporting._refuse_cancelled(held.collection_id, held.cancelled_at);
     retried := reporting._retry(held.id);
     IF held.status = 'failed' THEN
       PERFORM reporting._admit(held.id);
