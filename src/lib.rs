@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 pg_module_magic!(name, version);
 
+mod cloudwatcher;
 mod engine;
 mod error;
 mod gucs;
@@ -22,6 +23,8 @@ mod telemetry;
 mod schemas {
     use pgrx::pg_schema;
 
+    #[pg_schema]
+    mod cloudwatcher {}
     #[pg_schema]
     mod gemba {}
     #[pg_schema]

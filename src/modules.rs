@@ -34,6 +34,7 @@ macro_rules! migration {
 /// ordinary data definition without code of its own.
 const AUTH: Module = Module {
     name: "auth",
+    schema: "auth",
     description: "a stand-in for Supabase's auth schema, where the database has none",
     requires: &[],
     reference_tables: &[],
@@ -43,6 +44,7 @@ const AUTH: Module = Module {
 
 pub static ALL: &[Module] = &[
     AUTH,
+    crate::engine::audit::MODULE,
     crate::telemetry::MODULE,
     crate::plant::MODULE,
     crate::sqp::MODULE,

@@ -18,6 +18,8 @@ CREATE SCHEMA gemba_internal;
 COMMENT ON SCHEMA gemba_internal IS 'what gemba''s triggers call; nobody has USAGE on it';
 CREATE SCHEMA gemba_archive;
 COMMENT ON SCHEMA gemba_archive IS 'partitions that were retired with on_expire = ''archive''';
+CREATE SCHEMA cloudwatcher;
+COMMENT ON SCHEMA cloudwatcher IS 'devices'' requests, parts and stock, orders and who approves them; the audit trail';
 CREATE SCHEMA plant;
 COMMENT ON SCHEMA plant IS 'a plant''s OEE: assets, daily summaries, live snapshots, machine states, safety events';
 CREATE SCHEMA reporting;

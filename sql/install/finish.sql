@@ -1,13 +1,13 @@
 -- Grants and comments on what belongs to the extension. They stand here, where they run at every
 -- CREATE EXTENSION, because a dump does not carry the grants that an extension makes on its own members.
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, reporting, sqp, telemetry FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cloudwatcher, gemba, plant, reporting, sqp, telemetry FROM PUBLIC;
 -- Supabase and others give new objects away by default privileges.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gemba, plant, reporting, sqp, telemetry FROM anon, authenticated, service_role;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cloudwatcher, gemba, plant, reporting, sqp, telemetry FROM anon, authenticated, service_role;
 REVOKE ALL ON ALL TABLES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA sqp FROM PUBLIC, anon, authenticated, service_role;
-REVOKE ALL ON SCHEMA gemba, gemba_archive, plant, reporting, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA cloudwatcher, gemba, gemba_archive, plant, reporting, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
 
 -- Triggers run with the writer's rights, so whoever writes must be able to execute these; nobody can
 -- name them, though, without USAGE on their schema.
@@ -18,7 +18,7 @@ GRANT EXECUTE ON FUNCTION
   TO PUBLIC;
 
 -- Clients -----------------------------------------------------------------------------------------
-GRANT USAGE ON SCHEMA plant, reporting, sqp, telemetry TO authenticated, service_role;
+GRANT USAGE ON SCHEMA cloudwatcher, plant, reporting, sqp, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
 -- two only calculate; the third asks whether the caller may read the rollup.
 GRANT USAGE ON SCHEMA gemba TO PUBLIC;

@@ -12,14 +12,16 @@ use std::time::Instant;
 
 /// A room that can be deployed.
 pub struct Module {
-    /// Its name, which is also its schema's and its folder's.
+    /// Its name, which is also its folder's.
     pub name: &'static str,
+    /// Where its tables stand: a schema of the same name, where nothing else is said.
+    pub schema: &'static str,
     pub description: &'static str,
     /// Modules that have to be there first.
     pub requires: &'static [&'static str],
     /// Tables that a migration fills; rows in them do not stand in the way of `undeploy`.
     pub reference_tables: &'static [&'static str],
-    /// Where the schema may be somebody else's: how the comments of our own tables there begin.
+    /// Where the schema is not the module's alone: how the comments of its tables there begin.
     pub mark: Option<&'static str>,
     /// In ascending order of version, starting at 1, without gaps.
     pub migrations: &'static [Migration],
@@ -322,21 +324,36 @@ fn refuse_while_needed(module: &Module) -> Result<()> {
     Ok(())
 }
 
+/// How the comments of tables begin that other modules have in this one's schema.
+fn marks_of_others(module: &Module) -> Vec<String> {
+    modules::ALL
+        .iter()
+        .filter(|other| other.name != module.name && other.schema == module.schema)
+        .filter_map(|other| other.mark.map(str::to_owned))
+        .collect()
+}
+
 fn refuse_while_filled(module: &Module) -> Result<()> {
     let tables = spi::read_all(
         "SELECT c.relname::text FROM pg_catalog.pg_class c
            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname = $1 AND c.relkind = 'r'
+          WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition
             AND ($2 IS NULL OR pg_catalog.starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), $2))
+            AND NOT EXISTS (SELECT FROM unnest($3) AS mark
+                             WHERE pg_catalog.starts_with(pg_catalog.obj_description(c.oid, 'pg_class'), mark))
           ORDER BY c.relname",
-        &[module.name.into(), module.mark.map(str::to_owned).into()],
+        &[
+            module.schema.into(),
+            module.mark.map(str::to_owned).into(),
+            marks_of_others(module).into(),
+        ],
         |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
     )?;
     for table in tables {
         if module.reference_tables.contains(&table.as_str()) {
             continue;
         }
-        let sql = spi::qualified(module.name, &table);
+        let sql = spi::qualified(module.schema, &table);
         if spi::read_one::<bool>(&format!("SELECT true FROM {sql} LIMIT 1"), &[])?.is_some() {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,

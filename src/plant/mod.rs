@@ -17,6 +17,7 @@ use gemba_core::oee::Invalid;
 
 pub const MODULE: Module = Module {
     name: "plant",
+    schema: "plant",
     description: "OEE next to the data: daily summaries, live snapshots, machine states, safety events",
     requires: &["auth"],
     reference_tables: &["settings", "shifts", "safety_codes"],

@@ -27,6 +27,7 @@ use crate::migration;
 
 pub const MODULE: Module = Module {
     name: "reporting",
+    schema: "reporting",
     description: "reports: dashboards, collections of weeks, aggregates, insights",
     requires: &["auth"],
     reference_tables: &["settings", "metric_definitions"],

@@ -22,6 +22,7 @@ use crate::migration;
 
 pub const MODULE: Module = Module {
     name: "sqp",
+    schema: "sqp",
     description: "refreshes: schedule, dependencies, claims, checkpoints, quality, summaries",
     requires: &[],
     reference_tables: &[

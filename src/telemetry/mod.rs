@@ -12,6 +12,7 @@ use crate::migration;
 
 pub const MODULE: Module = Module {
     name: "telemetry",
+    schema: "telemetry",
     description: "sensor time series: readings, aggregates, subscriptions, CSV import",
     requires: &["auth"],
     reference_tables: &["plausible_ranges"],

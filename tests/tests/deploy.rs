@@ -430,6 +430,7 @@ const SUPABASE: &str = "
 #[test]
 fn a_supabase_database_keeps_what_it_has() -> Result<()> {
     const OURS: &[&str] = &[
+        "cloudwatcher",
         "gemba",
         "gemba_archive",
         "gemba_internal",

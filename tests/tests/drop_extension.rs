@@ -19,7 +19,7 @@ fn tables(client: &mut Client) -> Result<Vec<String>> {
     names(
         client,
         "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-          WHERE n.nspname IN ('gemba', 'gemba_archive', 'plant', 'reporting', 'sqp', 'telemetry') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+          WHERE n.nspname IN ('cloudwatcher', 'gemba', 'gemba_archive', 'plant', 'reporting', 'sqp', 'telemetry') AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
           ORDER BY 1",
     )
 }
@@ -28,7 +28,7 @@ fn tables(client: &mut Client) -> Result<Vec<String>> {
 fn left_behind(client: &mut Client) -> Result<Vec<String>> {
     names(
         client,
-        "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ('gemba', 'gemba_archive', 'gemba_internal', 'plant', 'reporting', 'sqp', 'telemetry')
+        "SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname IN ('cloudwatcher', 'gemba', 'gemba_archive', 'gemba_internal', 'plant', 'reporting', 'sqp', 'telemetry')
          UNION ALL SELECT 'extension ' || extname FROM pg_extension WHERE extname = 'gemba'
          UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
          UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE probin LIKE '%gemba%'",

@@ -131,7 +131,7 @@ const RULES: &[Rule] = &[
         all: "SELECT name FROM functions WHERE prosecdef",
         offenders: r#"SELECT name || ' ' || s FROM functions CROSS JOIN unnest(proconfig) AS s
                       WHERE s LIKE 'search\_path=%' AND s <> 'search_path=""'
-                        AND s !~ '^search_path=pg_catalog(, (gemba|plant|reporting|sqp|telemetry|auth))*, pg_temp$'
+                        AND s !~ '^search_path=pg_catalog(, (cloudwatcher|gemba|plant|reporting|sqp|telemetry|auth))*, pg_temp$'
                      UNION ALL
                      SELECT name || ' is SECURITY DEFINER' FROM functions
                       WHERE prosecdef AND NOT coalesce(proconfig::text LIKE '%search\_path=%', false)"#,

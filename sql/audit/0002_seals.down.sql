@@ -1,0 +1,1 @@
+DROP TABLE cloudwatcher.audit_seals;

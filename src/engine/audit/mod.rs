@@ -1,0 +1,21 @@
+//! The audit trail: who changed what in which row, who reads what, and the proof that nobody changed the trail.
+//!
+//! The log stands where seed 004 puts it, in schema `cloudwatcher`; its tables are a module of their own, so
+//! that every room can be audited without that one.
+
+use crate::engine::migrate::Module;
+use crate::migration;
+
+pub const MODULE: Module = Module {
+    name: "audit",
+    schema: "cloudwatcher",
+    description: "the audit trail: changes, seals, access",
+    requires: &["auth"],
+    reference_tables: &[],
+    mark: Some("audit trail:"),
+    migrations: &[
+        migration!("audit", 1, "0001_log", "log"),
+        migration!("audit", 2, "0002_seals", "seals"),
+        migration!("audit", 3, "0003_access", "access"),
+    ],
+};
