@@ -139,6 +139,10 @@ GRANT EXECUTE ON FUNCTION
     reporting._united(jsonb[]), reporting._build_periods(uuid, uuid, date, date), reporting._take_turns_on_data(uuid, uuid),
     reporting._checked_metrics(jsonb)
   TO service_role;
+-- Audit: seals. These read and write with the extension's rights; verify_audit() tells of rows of every table.
+GRANT EXECUTE ON FUNCTION
+    gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
+  TO service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -149,6 +153,7 @@ ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
 ALTER FUNCTION reporting.shared_dashboards(text) ROWS 20;
 ALTER FUNCTION reporting.editable_dashboards() ROWS 50;
 ALTER FUNCTION reporting.is_shown(uuid) COST 500;
+ALTER FUNCTION gemba._sealed_ids(bytea) ROWS 20000;
 
 -- Comments ----------------------------------------------------------------------------------------
 COMMENT ON FUNCTION gemba.deploy(text[]) IS 'brings the named modules (all, without arguments) and those they require to their latest version; safe to repeat';
@@ -287,6 +292,10 @@ COMMENT ON FUNCTION telemetry.ensure_partitions(timestamptz, timestamptz) IS 'ma
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
+-- Audit: seals.
+COMMENT ON FUNCTION gemba.seal_audit() IS 'seals the rows of the audit trail whose transactions have ended: one row for each batch; none where there was nothing to seal';
+COMMENT ON FUNCTION gemba.audit_head() IS 'the last seal and its hash, to be written down elsewhere: whoever changes the trail cannot change that';
+COMMENT ON FUNCTION gemba.verify_audit(timestamptz, timestamptz, bigint, text) IS 'what is wrong with the audit trail (rows altered, removed or inserted; seals altered or missing), for the batches that touch the times from "from" to "to"; no row: it is what was sealed. known_seal and known_hash: what audit_head() returned once';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();
