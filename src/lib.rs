@@ -161,6 +161,14 @@ extension_sql_file!(
     "../sql/install/reporting/metrics.sql",
     name = "reporting_metrics"
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/identity.sql",
+    name = "cloudwatcher_identity",
+    requires = [
+        cloudwatcher::access::api::_allows,
+        cloudwatcher::access::api::_allows_in,
+    ]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]
