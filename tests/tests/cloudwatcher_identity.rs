@@ -247,7 +247,7 @@ fn what_was_known_is_not_believed_for_long() -> Result<()> {
             "SET LOCAL request.jwt.claims = '{{\"sub\": \"{who}\", \"role\": \"authenticated\"}}'"
         )
     };
-    let mut count =
+    let count =
         |tx: &mut postgres::Transaction<'_>| -> Result<i64> { Ok(tx.query_one(sees, &[])?.get(0)) };
     tx.batch_execute("SET LOCAL ROLE authenticated")?;
     tx.batch_execute(&claim(NORTH))?;
@@ -290,13 +290,13 @@ fn what_was_known_is_not_believed_for_long() -> Result<()> {
 #[test]
 fn a_parallel_scan_asks_as_the_same_caller() -> Result<()> {
     let (_db, mut client) = organised("identity_parallel")?;
-    client.batch_execute(&format!(
+    client.batch_execute(
         "INSERT INTO cloudwatcher.parts (id, part_code, name)
          SELECT gen_random_uuid(), 'P' || i, 'part' FROM generate_series(1, 5000) AS i;
          INSERT INTO cloudwatcher.inventory (part_id, location_id, quantity_on_hand)
          SELECT p.id, l.id, 1 FROM cloudwatcher.parts p, cloudwatcher.locations l WHERE p.name = 'part';
          ANALYZE cloudwatcher.inventory"
-    ))?;
+    )?;
     let counted = as_(&mut client, TECH_A, |tx| {
         tx.batch_execute(
             "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0;
