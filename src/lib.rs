@@ -169,6 +169,11 @@ extension_sql_file!(
         cloudwatcher::access::api::_allows_in,
     ]
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/stock.sql",
+    name = "cloudwatcher_stock",
+    requires = ["cloudwatcher_identity"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]
