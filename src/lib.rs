@@ -161,6 +161,19 @@ extension_sql_file!(
     "../sql/install/reporting/metrics.sql",
     name = "reporting_metrics"
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/identity.sql",
+    name = "cloudwatcher_identity",
+    requires = [
+        cloudwatcher::access::api::_allows,
+        cloudwatcher::access::api::_allows_in,
+    ]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/stock.sql",
+    name = "cloudwatcher_stock",
+    requires = ["cloudwatcher_identity"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

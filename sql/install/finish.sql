@@ -94,6 +94,13 @@ GRANT EXECUTE ON FUNCTION
     reporting._author(uuid, uuid), reporting._record_finding(text, uuid[], text, text, text, numeric, jsonb, uuid)
   TO authenticated, service_role;
 
+-- Cloudwatcher: rights. Policies call these as the reader; they say something about nobody but the caller.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.has_permission(text), cloudwatcher.my_permissions(), cloudwatcher.my_departments(),
+    cloudwatcher.department_subtree(uuid), cloudwatcher.sees_department(uuid), cloudwatcher.sees_location(uuid),
+    cloudwatcher.sees_user(uuid), cloudwatcher.is_asked(uuid)
+  TO authenticated, service_role;
+
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
@@ -289,6 +296,14 @@ COMMENT ON FUNCTION telemetry.import_uploaded(text, int, text, text, text) IS 'i
 COMMENT ON FUNCTION telemetry.refresh() IS 'brings hours and days up to date, registers sensors that are new, keeps the free sample at a tenth';
 COMMENT ON FUNCTION telemetry.choose_sample() IS 'keeps the free sample at a tenth of all readings by whole sensors; returns its share';
 COMMENT ON FUNCTION telemetry.ensure_partitions(timestamptz, timestamptz) IS 'makes the months of telemetry.sensor_readings that are missing for a range; returns how many';
+COMMENT ON FUNCTION cloudwatcher.has_permission(text) IS 'does a role of the caller have this permission?';
+COMMENT ON FUNCTION cloudwatcher.my_permissions() IS 'everything that the caller''s roles permit';
+COMMENT ON FUNCTION cloudwatcher.my_departments() IS 'the departments that the caller works in or manages, with those below where the roles say so';
+COMMENT ON FUNCTION cloudwatcher.department_subtree(uuid) IS 'a department and everything below it, as far as the caller sees it, from the top down';
+COMMENT ON FUNCTION cloudwatcher.sees_department(uuid) IS 'may the caller see what belongs to this department? (NULL: to none)';
+COMMENT ON FUNCTION cloudwatcher.sees_location(uuid) IS 'may the caller see what is at this location?';
+COMMENT ON FUNCTION cloudwatcher.sees_user(uuid) IS 'may the caller know this person: colleagues, superiors, and who approves';
+COMMENT ON FUNCTION cloudwatcher.is_asked(uuid) IS 'was the caller asked to approve this order?';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';

@@ -16,6 +16,7 @@ pub mod numeric;
 pub mod plan;
 pub mod relation;
 pub mod role;
+pub mod seen;
 pub mod setting;
 pub mod spi;
 pub mod subtransaction;
