@@ -161,6 +161,35 @@ extension_sql_file!(
     "../sql/install/reporting/metrics.sql",
     name = "reporting_metrics"
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/identity.sql",
+    name = "cloudwatcher_identity",
+    requires = [
+        cloudwatcher::access::api::_allows,
+        cloudwatcher::access::api::_allows_in,
+    ]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/stock.sql",
+    name = "cloudwatcher_stock",
+    requires = ["cloudwatcher_identity"]
+);
+// Cloudwatcher: orders.
+extension_sql_file!(
+    "../sql/install/cloudwatcher/order_rules.sql",
+    name = "cloudwatcher_order_rules",
+    requires = ["cloudwatcher_identity"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/orders.sql",
+    name = "cloudwatcher_orders",
+    requires = ["cloudwatcher_order_rules"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/approvals.sql",
+    name = "cloudwatcher_approvals",
+    requires = ["cloudwatcher_orders"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

@@ -49,6 +49,7 @@ pub static ALL: &[Module] = &[
     crate::plant::MODULE,
     crate::sqp::MODULE,
     crate::reporting::MODULE,
+    crate::cloudwatcher::MODULE,
 ];
 
 /// The module of this name.

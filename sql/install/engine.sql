@@ -19,6 +19,16 @@ CREATE FUNCTION gemba._caller() RETURNS text
     SELECT CASE WHEN current_setting('role') = 'none' THEN session_user::text ELSE current_setting('role') END
   $body$;
 
+-- For tables that say when a row was changed last.
+CREATE FUNCTION gemba._set_updated_at() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+  END
+  $body$;
+
 CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
   RETURNS TABLE (leaf oid, from_time timestamptz, to_time timestamptz)
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'

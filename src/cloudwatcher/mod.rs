@@ -1,2 +1,27 @@
 //! The cloudwatcher room: who may do what where, devices' requests, parts and stock, orders and their approval
 //! (seed 004).
+//!
+//! What happens to requests, stock and orders are functions that run with the extension's rights and ask first who
+//! calls; tables are for reading, under policies.
+//!
+//! - [`access`]: what the caller may do and see, for the policies and for those functions
+
+pub mod access;
+
+use crate::engine::migrate::Module;
+use crate::migration;
+
+pub const MODULE: Module = Module {
+    name: "cloudwatcher",
+    schema: "cloudwatcher",
+    description: "devices' requests, parts and stock, orders and approvals",
+    requires: &["auth", "audit"],
+    reference_tables: &["settings", "roles", "role_permissions"],
+    mark: None,
+    migrations: &[
+        migration!("cloudwatcher", 1, "0001_identity", "identity"),
+        migration!("cloudwatcher", 2, "0002_requests", "requests"),
+        migration!("cloudwatcher", 3, "0003_parts", "parts"),
+        migration!("cloudwatcher", 4, "0004_orders", "orders"),
+    ],
+};

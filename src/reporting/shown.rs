@@ -9,6 +9,7 @@
 use crate::error::{OrRaise, Result};
 use crate::postgres::c_function::{Call, argument, c_function, null};
 use crate::postgres::plan::Plan;
+use crate::postgres::seen::Seen;
 use crate::postgres::{caller, role};
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, PgMemoryContexts};
@@ -50,29 +51,6 @@ impl Answers {
             last: None,
             by_workflow: HashMap::new(),
         })
-    }
-}
-
-/// What decides what can be seen: who asks, how many transactions had ended, and how many commands of one's own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    role: pg_sys::Oid,
-    ended: u64,
-    own: pg_sys::CommandId,
-}
-
-impl Seen {
-    fn now() -> Self {
-        // SAFETY: a query that calls a function runs with an active snapshot.
-        let (ended, own) = unsafe {
-            let snapshot = pg_sys::GetActiveSnapshot();
-            ((*snapshot).snapXactCompletionCount, (*snapshot).curcid)
-        };
-        Self {
-            role: role::current(),
-            ended,
-            own,
-        }
     }
 }
 

@@ -18,6 +18,8 @@ mod table;
 pub mod triggers;
 mod who;
 
+pub mod seals;
+
 use crate::engine::migrate::Module;
 use crate::migration;
 use std::ffi::CStr;
@@ -36,5 +38,6 @@ pub const MODULE: Module = Module {
         migration!("audit", 1, "0001_log", "log"),
         migration!("audit", 2, "0002_seals", "seals"),
         migration!("audit", 3, "0003_access", "access"),
+        migration!("audit", 4, "0004_jobs", "jobs"),
     ],
 };

@@ -1,0 +1,3 @@
+SELECT gemba.unmanage_partitions('cloudwatcher.requests');
+DROP TABLE cloudwatcher.agent_decisions, cloudwatcher.cloud_file_refs, cloudwatcher.device_connections, cloudwatcher.response_metadata,
+  cloudwatcher.responses, cloudwatcher.request_metadata, cloudwatcher.request_keys, cloudwatcher.requests, cloudwatcher.devices;
