@@ -3,6 +3,7 @@
 //! The log stands where seed 004 puts it, in schema `cloudwatcher`; its tables are a module of their own, so
 //! that every room can be audited without that one.
 
+pub mod history;
 pub mod seals;
 
 use crate::engine::migrate::Module;
