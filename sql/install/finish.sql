@@ -17,6 +17,9 @@ GRANT EXECUTE ON FUNCTION
     gemba_internal.capture_truncate()
   TO PUBLIC;
 
+-- Audit: capture.
+GRANT EXECUTE ON FUNCTION gemba_internal.audit_rows() TO PUBLIC;
+
 -- Clients -----------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA cloudwatcher, plant, reporting, sqp, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
@@ -344,6 +347,12 @@ COMMENT ON FUNCTION gemba.verify_audit(timestamptz, timestamptz, bigint, text) I
 -- Audit: history.
 COMMENT ON FUNCTION gemba.row_history(regclass, text) IS 'what the audit trail says of a record, in order, also under keys that it had before or got later; a key of several columns is a JSON array of its values';
 COMMENT ON FUNCTION gemba.row_at(regclass, text, timestamptz) IS 'the record that had this key at that time, as far as it is logged; NULL: there was none; an error where the audit trail does not tell';
+
+-- Audit: capture.
+COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a table from now on, but for the columns named (called again, with those only); returns whether that changed anything';
+COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an audited table: columns of which the log only says that they changed, and whether an UPDATE logs the whole row; NULL leaves it as it is; returns whether that changed anything';
+COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
+COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();
