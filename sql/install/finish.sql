@@ -164,6 +164,9 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
   TO service_role;
+-- Audit: history. These read with the caller's rights.
+GRANT EXECUTE ON FUNCTION gemba.row_history(regclass, text), gemba.row_at(regclass, text, timestamptz)
+  TO authenticated, service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -341,6 +344,9 @@ COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers wha
 COMMENT ON FUNCTION gemba.seal_audit() IS 'seals the rows of the audit trail whose transactions have ended: one row for each batch; none where there was nothing to seal';
 COMMENT ON FUNCTION gemba.audit_head() IS 'the last seal and its hash, to be written down elsewhere: whoever changes the trail cannot change that';
 COMMENT ON FUNCTION gemba.verify_audit(timestamptz, timestamptz, bigint, text) IS 'what is wrong with the audit trail (rows altered, removed or inserted; seals altered or missing), for the batches that touch the times from "from" to "to"; no row: it is what was sealed. known_seal and known_hash: what audit_head() returned once';
+-- Audit: history.
+COMMENT ON FUNCTION gemba.row_history(regclass, text) IS 'what the audit trail says of a record, in order, also under keys that it had before or got later; a key of several columns is a JSON array of its values';
+COMMENT ON FUNCTION gemba.row_at(regclass, text, timestamptz) IS 'the record that had this key at that time, as far as it is logged; NULL: there was none; an error where the audit trail does not tell';
 
 -- Audit: capture.
 COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a table from now on, but for the columns named (called again, with those only); returns whether that changed anything';

@@ -18,6 +18,7 @@ mod table;
 pub mod triggers;
 mod who;
 
+pub mod history;
 pub mod seals;
 
 use crate::engine::migrate::Module;
