@@ -169,6 +169,27 @@ extension_sql_file!(
         cloudwatcher::access::api::_allows_in,
     ]
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/stock.sql",
+    name = "cloudwatcher_stock",
+    requires = ["cloudwatcher_identity"]
+);
+// Cloudwatcher: orders.
+extension_sql_file!(
+    "../sql/install/cloudwatcher/order_rules.sql",
+    name = "cloudwatcher_order_rules",
+    requires = ["cloudwatcher_identity"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/orders.sql",
+    name = "cloudwatcher_orders",
+    requires = ["cloudwatcher_order_rules"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/approvals.sql",
+    name = "cloudwatcher_approvals",
+    requires = ["cloudwatcher_orders"]
+);
 // Requests, in parts, each after the one before.
 extension_sql_file!(
     "../sql/install/cloudwatcher/requests/rules.sql",

@@ -193,7 +193,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE OF device_id, name, dept_id, is_acti
   FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 CREATE TRIGGER refuse_change BEFORE UPDATE OF device_id ON cloudwatcher.devices
   FOR EACH ROW WHEN (NEW.device_id <> OLD.device_id)
-  EXECUTE FUNCTION cloudwatcher._refuse_change('what a device is called', 'register another one, and set is_active of this one to false');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what a device is called', 'register another one, and set is_active of this one to false');
 
 CREATE TRIGGER guard_request BEFORE UPDATE ON cloudwatcher.requests FOR EACH ROW EXECUTE FUNCTION cloudwatcher._guard_request();
 CREATE TRIGGER refuse_change BEFORE UPDATE OF id, device_id, request_type, payload, payload_hash, dept_id, created_by, created_at
@@ -201,16 +201,16 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OF id, device_id, request_type, paylo
   WHEN (NEW.id <> OLD.id OR NEW.device_id <> OLD.device_id OR NEW.request_type <> OLD.request_type OR NEW.payload <> OLD.payload
         OR NEW.payload_hash IS DISTINCT FROM OLD.payload_hash OR NEW.dept_id IS DISTINCT FROM OLD.dept_id
         OR NEW.created_by IS DISTINCT FROM OLD.created_by OR NEW.created_at <> OLD.created_at)
-  EXECUTE FUNCTION cloudwatcher._refuse_change('what was requested', 'submit another request');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was requested', 'submit another request');
 CREATE TRIGGER forget_request AFTER DELETE ON cloudwatcher.requests FOR EACH ROW EXECUTE FUNCTION cloudwatcher._forget_request();
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON cloudwatcher.requests FOR EACH STATEMENT
-  EXECUTE FUNCTION cloudwatcher._refuse_change('all requests at once', 'DELETE them, with what hangs on them');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('all requests at once', 'DELETE them, with what hangs on them');
 
 CREATE TRIGGER guard_response BEFORE UPDATE ON cloudwatcher.responses FOR EACH ROW EXECUTE FUNCTION cloudwatcher._guard_response();
 CREATE TRIGGER refuse_change BEFORE UPDATE OF id, request_id, device_id, dept_id, created_at ON cloudwatcher.responses FOR EACH ROW
   WHEN (NEW.id <> OLD.id OR NEW.request_id <> OLD.request_id OR NEW.device_id <> OLD.device_id
         OR NEW.dept_id IS DISTINCT FROM OLD.dept_id OR NEW.created_at <> OLD.created_at)
-  EXECUTE FUNCTION cloudwatcher._refuse_change('what a response answers', 'it belongs to one request for good');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what a response answers', 'it belongs to one request for good');
 
 CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.request_metadata
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
@@ -222,12 +222,12 @@ CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.agent_decisions
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
 CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id ON cloudwatcher.request_metadata FOR EACH ROW
   WHEN (NEW.request_id <> OLD.request_id)
-  EXECUTE FUNCTION cloudwatcher._refuse_change('whose attribute it is', 'insert another one');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('whose attribute it is', 'insert another one');
 CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id, response_id ON cloudwatcher.cloud_file_refs FOR EACH ROW
   WHEN (NEW.request_id IS DISTINCT FROM OLD.request_id OR NEW.response_id IS DISTINCT FROM OLD.response_id)
-  EXECUTE FUNCTION cloudwatcher._refuse_change('whose file it is', 'insert another one');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('whose file it is', 'insert another one');
 CREATE TRIGGER refuse_change BEFORE UPDATE ON cloudwatcher.agent_decisions FOR EACH ROW
-  EXECUTE FUNCTION cloudwatcher._refuse_change('what was decided', 'record another decision');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was decided', 'record another decision');
 
 -- Rights ------------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ CREATE FUNCTION cloudwatcher._check_count(n int) RETURNS void
 
 -- Triggers ----------------------------------------------------------------------------------------
 
-CREATE FUNCTION cloudwatcher._refuse_change() RETURNS trigger
+CREATE FUNCTION cloudwatcher._keep_as_it_is() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
