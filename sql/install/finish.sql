@@ -100,6 +100,14 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.department_subtree(uuid), cloudwatcher.sees_department(uuid), cloudwatcher.sees_location(uuid),
     cloudwatcher.sees_user(uuid), cloudwatcher.is_asked(uuid)
   TO authenticated, service_role;
+-- Cloudwatcher: stock. They ask for permission themselves.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text), cloudwatcher.release_stock(uuid, int, uuid),
+    cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid),
+    cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
+  TO authenticated, service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
@@ -299,6 +307,13 @@ COMMENT ON FUNCTION cloudwatcher.sees_department(uuid) IS 'may the caller see wh
 COMMENT ON FUNCTION cloudwatcher.sees_location(uuid) IS 'may the caller see what is at this location?';
 COMMENT ON FUNCTION cloudwatcher.sees_user(uuid) IS 'may the caller know this person: colleagues, superiors, and who approves';
 COMMENT ON FUNCTION cloudwatcher.is_asked(uuid) IS 'was the caller asked to approve this order?';
+-- Cloudwatcher: stock.
+COMMENT ON FUNCTION cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text) IS 'promises so many of a part (or of a variant) at a location to the caller, never more than are available; given the same reservation id again, the same answer';
+COMMENT ON FUNCTION cloudwatcher.release_stock(uuid, int, uuid) IS 'gives back what is open of a reservation, or some of it (once for each operation id); safe to repeat without a quantity';
+COMMENT ON FUNCTION cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid) IS 'uses parts up, those of a reservation or what is available, and records it in cloudwatcher.part_consumption; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text) IS 'adds to the stock of a location; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text) IS 'moves what is available to another location that the caller sees, both ends at once; once for each operation id; returns the source, then the target';
+COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
