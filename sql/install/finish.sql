@@ -103,6 +103,14 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.department_subtree(uuid), cloudwatcher.sees_department(uuid), cloudwatcher.sees_location(uuid),
     cloudwatcher.sees_user(uuid), cloudwatcher.is_asked(uuid)
   TO authenticated, service_role;
+-- Cloudwatcher: stock. They ask for permission themselves.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text), cloudwatcher.release_stock(uuid, int, uuid),
+    cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid),
+    cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
+  TO authenticated, service_role;
 
 -- Cloudwatcher: orders. These ask who calls.
 GRANT EXECUTE ON FUNCTION
@@ -332,6 +340,13 @@ COMMENT ON FUNCTION cloudwatcher.sees_department(uuid) IS 'may the caller see wh
 COMMENT ON FUNCTION cloudwatcher.sees_location(uuid) IS 'may the caller see what is at this location?';
 COMMENT ON FUNCTION cloudwatcher.sees_user(uuid) IS 'may the caller know this person: colleagues, superiors, and who approves';
 COMMENT ON FUNCTION cloudwatcher.is_asked(uuid) IS 'was the caller asked to approve this order?';
+-- Cloudwatcher: stock.
+COMMENT ON FUNCTION cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text) IS 'promises so many of a part (or of a variant) at a location to the caller, never more than are available; given the same reservation id again, the same answer';
+COMMENT ON FUNCTION cloudwatcher.release_stock(uuid, int, uuid) IS 'gives back what is open of a reservation, or some of it (once for each operation id); safe to repeat without a quantity';
+COMMENT ON FUNCTION cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid) IS 'uses parts up, those of a reservation or what is available, and records it in cloudwatcher.part_consumption; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text) IS 'adds to the stock of a location; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text) IS 'moves what is available to another location that the caller sees, both ends at once; once for each operation id; returns the source, then the target';
+COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
 COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
 COMMENT ON FUNCTION cloudwatcher.set_order_location(uuid, uuid, uuid) IS 'says where a draft''s goods go (and where a transfer''s come from); returns the department whose order it is now';
