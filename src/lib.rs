@@ -169,6 +169,11 @@ extension_sql_file!(
         cloudwatcher::access::api::_allows_in,
     ]
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/stock.sql",
+    name = "cloudwatcher_stock",
+    requires = ["cloudwatcher_identity"]
+);
 // Cloudwatcher: orders.
 extension_sql_file!(
     "../sql/install/cloudwatcher/order_rules.sql",

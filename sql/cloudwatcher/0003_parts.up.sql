@@ -131,6 +131,7 @@ CREATE TABLE cloudwatcher.stock_reservations (
   location_id   uuid NOT NULL REFERENCES cloudwatcher.locations (id) ON DELETE CASCADE,
   quantity      int NOT NULL,
   open          int NOT NULL,
+  releases      uuid[] NOT NULL DEFAULT '{}',
   reserved_by   uuid REFERENCES cloudwatcher.users (id),
   notes         text,
   created_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -141,6 +142,7 @@ CREATE INDEX stock_reservations_inventory_id_idx ON cloudwatcher.stock_reservati
 CREATE INDEX stock_reservations_location_id_idx ON cloudwatcher.stock_reservations (location_id);
 CREATE INDEX stock_reservations_reserved_by_idx ON cloudwatcher.stock_reservations (reserved_by);
 COMMENT ON TABLE cloudwatcher.stock_reservations IS 'stock that is promised to somebody; open is what was neither released nor consumed yet';
+COMMENT ON COLUMN cloudwatcher.stock_reservations.releases IS 'the callers'' own ids of releases of a part of it: done once each';
 
 CREATE TABLE cloudwatcher.stock_movements (
   id             uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
@@ -205,6 +207,21 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.parts FOR EACH ROW E
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.part_variants FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.suppliers FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.part_suppliers FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
+
+CREATE TRIGGER refuse_oversell BEFORE UPDATE ON cloudwatcher.inventory FOR EACH ROW
+  WHEN (NEW.quantity_reserved > OLD.quantity_reserved AND NEW.quantity_reserved > NEW.quantity_on_hand)
+  EXECUTE FUNCTION cloudwatcher._refuse_oversell();
+CREATE TRIGGER refuse_loss BEFORE DELETE ON cloudwatcher.inventory FOR EACH ROW
+  WHEN (OLD.quantity_on_hand > 0 OR OLD.quantity_reserved > 0) EXECUTE FUNCTION cloudwatcher._refuse_loss();
+CREATE TRIGGER refuse_change BEFORE UPDATE ON cloudwatcher.stock_reservations FOR EACH ROW
+  WHEN (NEW.open > OLD.open OR (NEW.id, NEW.inventory_id, NEW.location_id, NEW.quantity, NEW.reserved_by, NEW.created_at)
+        IS DISTINCT FROM (OLD.id, OLD.inventory_id, OLD.location_id, OLD.quantity, OLD.reserved_by, OLD.created_at))
+  EXECUTE FUNCTION cloudwatcher._refuse_change();
+CREATE TRIGGER refuse_delete BEFORE DELETE ON cloudwatcher.stock_reservations FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_change();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON cloudwatcher.stock_reservations EXECUTE FUNCTION cloudwatcher._refuse_change();
+CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON cloudwatcher.stock_movements FOR EACH ROW
+  EXECUTE FUNCTION cloudwatcher._refuse_change();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON cloudwatcher.stock_movements EXECUTE FUNCTION cloudwatcher._refuse_change();
 
 -- Rights ------------------------------------------------------------------------------------------
 
