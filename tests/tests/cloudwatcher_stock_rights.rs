@@ -319,3 +319,53 @@ fn rights_change_at_once() -> Result<()> {
     );
     Ok(())
 }
+
+/// Functions that write ask about one department; policies ask about many. The answers are the same.
+#[test]
+fn one_question_and_many_have_the_same_answer() -> Result<()> {
+    let (_db, mut client) = organised("stock_two_questions")?;
+    let client = &mut client;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.roles (name) VALUES ('deep');
+         INSERT INTO cloudwatcher.role_permissions (role_id, permission) SELECT id, 'departments.subtree' FROM cloudwatcher.roles WHERE name = 'deep';
+         -- One who works above and sees what is below, and one who manages without any right to.
+         INSERT INTO cloudwatcher.user_roles (user_id, role_id) SELECT '{TECH_B}', id FROM cloudwatcher.roles WHERE name = 'deep';
+         INSERT INTO cloudwatcher.user_departments (user_id, dept_id) VALUES ('{TECH_B}', '{REGION_SOUTH}'), ('{TECH_C}', '{COMPANY}');
+         UPDATE cloudwatcher.departments SET manager_id = '{VIEWER}' WHERE id = '{DEPOT_C}'"
+    ))?;
+    let mut yes = 0;
+    for (name, _, user) in CALLERS {
+        let Some(user) = user else { continue };
+        for permission in [
+            "inventory.read",
+            "inventory.write",
+            "orders.approve_any",
+            "no.such",
+        ] {
+            let per_department = |question: &str| {
+                format!(
+                    "SELECT d.name, {question} FROM (SELECT id, name::text FROM (VALUES ('{COMPANY}', 'company'), ('{REGION_NORTH}', 'north'),
+                       ('{REGION_SOUTH}', 'south'), ('{DEPOT_A}', 'a'), ('{DEPOT_B}', 'b'), ('{DEPOT_C}', 'c'), ('{NOTHING}', '?'),
+                       (NULL, 'none')) AS v(id, name)) AS d ORDER BY 1"
+                )
+            };
+            let many = asked(
+                client,
+                user,
+                &per_department(&format!(
+                    "cloudwatcher.has_permission('{permission}') AND cloudwatcher.sees_department(d.id::uuid)"
+                )),
+            );
+            let one = table(
+                client,
+                &per_department(&format!(
+                    "cloudwatcher._allows('{user}', '{permission}', d.id::uuid)"
+                )),
+            );
+            assert_eq!(one, many, "{name}, {permission}");
+            yes += one.iter().filter(|answer| answer.ends_with('t')).count();
+        }
+    }
+    assert!(yes > 30, "{yes}");
+    Ok(())
+}
