@@ -174,6 +174,22 @@ extension_sql_file!(
     name = "cloudwatcher_stock",
     requires = ["cloudwatcher_identity"]
 );
+// Cloudwatcher: orders.
+extension_sql_file!(
+    "../sql/install/cloudwatcher/order_rules.sql",
+    name = "cloudwatcher_order_rules",
+    requires = ["cloudwatcher_identity"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/orders.sql",
+    name = "cloudwatcher_orders",
+    requires = ["cloudwatcher_order_rules"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/approvals.sql",
+    name = "cloudwatcher_approvals",
+    requires = ["cloudwatcher_orders"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

@@ -9,6 +9,7 @@ CREATE TABLE cloudwatcher.orders (
   location_id         uuid REFERENCES cloudwatcher.locations (id),
   source_location_id  uuid REFERENCES cloudwatcher.locations (id),
   total_amount        numeric(16,2) NOT NULL DEFAULT 0,
+  approval_levels     int,
   created_by          uuid NOT NULL REFERENCES cloudwatcher.users (id),
   approved_by         uuid REFERENCES cloudwatcher.users (id),
   created_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -16,12 +17,15 @@ CREATE TABLE cloudwatcher.orders (
   approved_at         timestamptz,
   ordered_at          timestamptz,
   closed_at           timestamptz,
+  reason              text,
   updated_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT orders_request_id_key UNIQUE (request_id),
   CONSTRAINT orders_order_type_check CHECK (order_type = 'purchase' OR order_type = 'internal_transfer' OR order_type = 'return'),
   CONSTRAINT orders_status_check CHECK (status = 'draft' OR status = 'pending-approval' OR status = 'approved' OR status = 'ordered'
     OR status = 'received' OR status = 'cancelled' OR status = 'rejected'),
   CONSTRAINT orders_total_amount_check CHECK (total_amount >= 0),
+  CONSTRAINT orders_approval_levels_check CHECK (approval_levels BETWEEN 0 AND 3),
+  CONSTRAINT orders_approved_by_check CHECK (approved_by <> created_by),
   CONSTRAINT orders_source_location_id_check CHECK (source_location_id IS NULL OR order_type = 'internal_transfer' AND source_location_id <> location_id)
 );
 CREATE INDEX orders_status_idx ON cloudwatcher.orders (status);
@@ -34,6 +38,9 @@ COMMENT ON TABLE cloudwatcher.orders IS 'draft, pending-approval, approved, orde
 COMMENT ON COLUMN cloudwatcher.orders.dept_id IS 'whose order it is: that of its location';
 COMMENT ON COLUMN cloudwatcher.orders.location_id IS 'where the goods go (of a return: where they come from)';
 COMMENT ON COLUMN cloudwatcher.orders.total_amount IS 'sum of the items; does not change once the order is submitted';
+COMMENT ON COLUMN cloudwatcher.orders.approval_levels IS 'how many approvals it needs, which is found out when it is submitted';
+COMMENT ON COLUMN cloudwatcher.orders.approved_by IS 'who approved it last; NULL where nobody had to';
+COMMENT ON COLUMN cloudwatcher.orders.reason IS 'why it was cancelled or rejected';
 COMMENT ON COLUMN cloudwatcher.orders.closed_at IS 'when it was received, cancelled or rejected';
 
 CREATE TABLE cloudwatcher.order_items (
@@ -72,7 +79,8 @@ CREATE TABLE cloudwatcher.order_approvals (
   created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT order_approvals_approval_level_check CHECK (approval_level BETWEEN 1 AND 3),
   CONSTRAINT order_approvals_status_check CHECK (status = 'waiting' OR status = 'pending' OR status = 'approved' OR status = 'rejected'
-    OR status = 'delegated' OR status = 'escalated' OR status = 'timed-out' OR status = 'cancelled')
+    OR status = 'delegated' OR status = 'escalated' OR status = 'timed-out' OR status = 'cancelled'),
+  CONSTRAINT order_approvals_decided_by_check CHECK ((decided_by IS NOT NULL) = (status = 'approved' OR status = 'rejected'))
 );
 CREATE INDEX order_approvals_order_id_idx ON cloudwatcher.order_approvals (order_id, approval_level);
 CREATE INDEX order_approvals_approver_id_idx ON cloudwatcher.order_approvals (approver_id, status);
@@ -80,6 +88,9 @@ CREATE INDEX order_approvals_status_idx ON cloudwatcher.order_approvals (status,
 CREATE INDEX order_approvals_decided_by_idx ON cloudwatcher.order_approvals (decided_by) WHERE decided_by IS NOT NULL;
 -- One at a time is asked, of one order.
 CREATE UNIQUE INDEX order_approvals_pending_key ON cloudwatcher.order_approvals (order_id) WHERE status = 'pending';
+-- One at a time decides a level.
+CREATE UNIQUE INDEX order_approvals_level_key ON cloudwatcher.order_approvals (order_id, approval_level)
+  WHERE status = 'waiting' OR status = 'pending' OR status = 'approved';
 COMMENT ON TABLE cloudwatcher.order_approvals IS 'the chain of an order: levels 1 to 3 are asked one after the other; delegated and escalated ones stay as they were';
 COMMENT ON COLUMN cloudwatcher.order_approvals.pending_since IS 'when the level was first asked for, which delegation and escalation do not change';
 COMMENT ON COLUMN cloudwatcher.order_approvals.asked_at IS 'when this approver was asked';
@@ -112,8 +123,25 @@ CREATE INDEX order_history_event_type_idx ON cloudwatcher.order_history (event_t
 CREATE INDEX order_history_created_at_idx ON cloudwatcher.order_history (created_at);
 CREATE INDEX order_history_user_id_idx ON cloudwatcher.order_history (user_id);
 COMMENT ON TABLE cloudwatcher.order_history IS 'every transition of every order; written by triggers, changed by nobody';
+COMMENT ON COLUMN cloudwatcher.order_history.user_id IS 'who was logged in; NULL: a server or a job, whose role is in metadata';
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.orders FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
+CREATE TRIGGER check_order BEFORE INSERT OR UPDATE OR DELETE ON cloudwatcher.orders
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._check_order();
+CREATE TRIGGER note_order AFTER INSERT OR UPDATE ON cloudwatcher.orders
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._note_order();
+CREATE TRIGGER check_item BEFORE INSERT OR UPDATE OR DELETE ON cloudwatcher.order_items
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._check_item();
+CREATE TRIGGER note_item AFTER INSERT OR UPDATE OR DELETE ON cloudwatcher.order_items
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._note_item();
+CREATE TRIGGER check_approval BEFORE INSERT OR UPDATE OR DELETE ON cloudwatcher.order_approvals
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._check_approval();
+CREATE TRIGGER keep_history BEFORE UPDATE OR DELETE ON cloudwatcher.order_history
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._keep_history();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON cloudwatcher.orders FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._refuse_truncate();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON cloudwatcher.order_items FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._refuse_truncate();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON cloudwatcher.order_approvals FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._refuse_truncate();
+CREATE TRIGGER keep_all BEFORE TRUNCATE ON cloudwatcher.order_history FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._refuse_truncate();
 
 -- Rights ------------------------------------------------------------------------------------------
 

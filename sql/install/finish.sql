@@ -109,6 +109,17 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
   TO authenticated, service_role;
 
+-- Cloudwatcher: orders. These ask who calls.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.create_order(uuid, text, uuid, uuid, uuid), cloudwatcher.create_order_from_request(uuid, uuid, text, uuid),
+    cloudwatcher.set_order_location(uuid, uuid, uuid), cloudwatcher.add_item(uuid, uuid, int, uuid, numeric, uuid, date, uuid),
+    cloudwatcher.change_item(uuid, int, numeric), cloudwatcher.remove_item(uuid), cloudwatcher.submit_order(uuid, numeric),
+    cloudwatcher.decide_approval(uuid, text, text), cloudwatcher.delegate_approval(uuid, uuid, text),
+    cloudwatcher.set_delegate(uuid, timestamptz, timestamptz), cloudwatcher.end_delegation(), cloudwatcher.my_approvals(),
+    cloudwatcher.mark_ordered(uuid, date), cloudwatcher.receive_items(uuid, jsonb, uuid), cloudwatcher.cancel_order(uuid, text)
+  TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
+
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
@@ -154,6 +165,10 @@ GRANT EXECUTE ON FUNCTION
     reporting._united(jsonb[]), reporting._build_periods(uuid, uuid, date, date), reporting._take_turns_on_data(uuid, uuid),
     reporting._checked_metrics(jsonb)
   TO service_role;
+-- Audit: seals. These read and write with the extension's rights; verify_audit() tells of rows of every table.
+GRANT EXECUTE ON FUNCTION
+    gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
+  TO service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -164,6 +179,7 @@ ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
 ALTER FUNCTION reporting.shared_dashboards(text) ROWS 20;
 ALTER FUNCTION reporting.editable_dashboards() ROWS 50;
 ALTER FUNCTION reporting.is_shown(uuid) COST 500;
+ALTER FUNCTION gemba._sealed_ids(bytea) ROWS 20000;
 
 -- Comments ----------------------------------------------------------------------------------------
 COMMENT ON FUNCTION gemba.deploy(text[]) IS 'brings the named modules (all, without arguments) and those they require to their latest version; safe to repeat';
@@ -314,9 +330,29 @@ COMMENT ON FUNCTION cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date,
 COMMENT ON FUNCTION cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text) IS 'adds to the stock of a location; once for each operation id';
 COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text) IS 'moves what is available to another location that the caller sees, both ends at once; once for each operation id; returns the source, then the target';
 COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
+COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
+COMMENT ON FUNCTION cloudwatcher.set_order_location(uuid, uuid, uuid) IS 'says where a draft''s goods go (and where a transfer''s come from); returns the department whose order it is now';
+COMMENT ON FUNCTION cloudwatcher.add_item(uuid, uuid, int, uuid, numeric, uuid, date, uuid) IS 'adds a part to a draft, from the best supplier and at his price unless said otherwise; safe to repeat with an id';
+COMMENT ON FUNCTION cloudwatcher.change_item(uuid, int, numeric) IS 'changes quantity or price of a draft''s item';
+COMMENT ON FUNCTION cloudwatcher.remove_item(uuid) IS 'takes an item out of a draft; returns whether it was there';
+COMMENT ON FUNCTION cloudwatcher.submit_order(uuid, numeric) IS 'freezes a draft and asks those who have to approve it, or approves it at once where nobody has to; safe to repeat; returns the state, who is asked first and how many have to approve';
+COMMENT ON FUNCTION cloudwatcher.decide_approval(uuid, text, text) IS 'approves or rejects, for whoever is asked or stands in; safe to repeat; returns the order''s state and who is asked next';
+COMMENT ON FUNCTION cloudwatcher.delegate_approval(uuid, uuid, text) IS 'hands an approval that one was asked for on to somebody else; returns who is asked now';
+COMMENT ON FUNCTION cloudwatcher.set_delegate(uuid, timestamptz, timestamptz) IS 'names who approves in the caller''s place for a time, instead of whoever was named for it before; returns the delegation';
+COMMENT ON FUNCTION cloudwatcher.end_delegation() IS 'ends the caller''s delegations, those to come too; returns how many';
+COMMENT ON FUNCTION cloudwatcher.escalate_approvals() IS 'hands on what was undecided for settings.escalate_after, or whose approver cannot decide any more, and rejects what was undecided for settings.approvals_expire_after; returns what it did';
+COMMENT ON FUNCTION cloudwatcher.my_approvals() IS 'what the caller is waited for to decide, oldest first';
+COMMENT ON FUNCTION cloudwatcher.mark_ordered(uuid, date) IS 'says that an approved order has been placed; safe to repeat';
+COMMENT ON FUNCTION cloudwatcher.receive_items(uuid, jsonb, uuid) IS 'takes in what came of an order (all that is open, or some items), with its stock; safe to repeat with an operation id; returns the state, what was taken in and what is still open';
+COMMENT ON FUNCTION cloudwatcher.cancel_order(uuid, text) IS 'ends an order of which nothing was received; safe to repeat; returns the state';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
+-- Audit: seals.
+COMMENT ON FUNCTION gemba.seal_audit() IS 'seals the rows of the audit trail whose transactions have ended: one row for each batch; none where there was nothing to seal';
+COMMENT ON FUNCTION gemba.audit_head() IS 'the last seal and its hash, to be written down elsewhere: whoever changes the trail cannot change that';
+COMMENT ON FUNCTION gemba.verify_audit(timestamptz, timestamptz, bigint, text) IS 'what is wrong with the audit trail (rows altered, removed or inserted; seals altered or missing), for the batches that touch the times from "from" to "to"; no row: it is what was sealed. known_seal and known_hash: what audit_head() returned once';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

@@ -3,15 +3,6 @@
 
 -- Triggers ----------------------------------------------------------------------------------------
 
-CREATE FUNCTION plant._set_updated_at() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    NEW.updated_at := now();
-    RETURN NEW;
-  END
-  $body$;
-
 -- plant._set_resolved() tells the triggers for whom it acts by the setting gemba.resolving: a user's id, or
 -- 'nobody'. Without it somebody changes the table directly.
 CREATE FUNCTION plant._note_resolution() RETURNS trigger

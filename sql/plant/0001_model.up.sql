@@ -132,13 +132,13 @@ COMMENT ON COLUMN plant.shift_targets.shift IS 'NULL: the whole production day, 
 COMMENT ON COLUMN plant.shift_targets.effective_date IS 'in force from this production date until a later row''s; NULL: since ever';
 
 CREATE TRIGGER settings_updated_at BEFORE UPDATE ON plant.settings
-  FOR EACH ROW EXECUTE FUNCTION plant._set_updated_at();
+  FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 CREATE TRIGGER assets_updated_at BEFORE UPDATE ON plant.assets
-  FOR EACH ROW EXECUTE FUNCTION plant._set_updated_at();
+  FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 CREATE TRIGGER cost_centers_updated_at BEFORE UPDATE ON plant.cost_centers
-  FOR EACH ROW EXECUTE FUNCTION plant._set_updated_at();
+  FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 CREATE TRIGGER shift_targets_updated_at BEFORE UPDATE ON plant.shift_targets
-  FOR EACH ROW EXECUTE FUNCTION plant._set_updated_at();
+  FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 
 ALTER TABLE plant.settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE plant.assets ENABLE ROW LEVEL SECURITY;

@@ -46,7 +46,7 @@ COMMENT ON COLUMN plant.daily_summaries.oee_state IS 'times and counts, exact, t
 COMMENT ON COLUMN plant.daily_summaries.estimated IS 'inputs that were the plant''s defaults, because neither the row nor the machine had them';
 
 CREATE TRIGGER daily_summaries_updated_at BEFORE UPDATE ON plant.daily_summaries
-  FOR EACH ROW EXECUTE FUNCTION plant._set_updated_at();
+  FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
 
 ALTER TABLE plant.daily_summaries ENABLE ROW LEVEL SECURITY;
 REVOKE ALL ON plant.daily_summaries FROM PUBLIC, anon, authenticated, service_role;

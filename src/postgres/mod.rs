@@ -5,6 +5,7 @@ pub mod backend;
 pub mod c_function;
 pub mod caller;
 pub mod composite;
+pub mod cursor;
 pub mod deadline;
 pub mod json;
 pub mod jsonb;

@@ -27,4 +27,10 @@ impl Seen {
             own,
         }
     }
+
+    /// Does it tell one query from another? Not under a snapshot that came from elsewhere (in a parallel worker, or
+    /// by SET TRANSACTION SNAPSHOT), which does not count what has ended.
+    pub fn is_telling(&self) -> bool {
+        self.ended != 0
+    }
 }

@@ -9,7 +9,15 @@ use gemba_tests::{
 use postgres::Client;
 
 /// Those that stand on their own tables.
-const MODULES: [&str; 4] = ["telemetry", "plant", "sqp", "reporting"];
+/// Each before those that it requires.
+const MODULES: [&str; 6] = [
+    "telemetry",
+    "plant",
+    "sqp",
+    "reporting",
+    "cloudwatcher",
+    "audit",
+];
 
 fn names(client: &mut Client, sql: &str) -> Result<Vec<String>> {
     Ok(client
@@ -38,7 +46,7 @@ fn history(client: &mut Client) -> Result<Vec<String>> {
 
 /// The database without what a migration leaves on purpose: its own history, and numbers handed out. A
 /// rollup made anew has a new number, which stands in its triggers and in its live view. The plant's
-/// settings and the tables registered for refresh know when they were made.
+/// settings, the tables registered for refresh, roles and the audit trail know when they were made.
 fn shape(client: &mut Client) -> Result<Snapshot> {
     const BEFORE_NUMBERS: &[&str] = &[
         "gemba_rollup_",
@@ -50,9 +58,12 @@ fn shape(client: &mut Client) -> Result<Snapshot> {
     ];
     Ok(snapshot(client)?
         .without(|kind, name| {
-            ["rows", "position"].contains(&kind) && name.starts_with("gemba.")
+            ["rows", "position"].contains(&kind)
+                && (name.starts_with("gemba.") || name.starts_with("cloudwatcher.audit_logs"))
                 || ["rows", "position"].contains(&kind)
                     && [
+                        "cloudwatcher.role_permissions",
+                        "cloudwatcher.roles",
                         "plant.settings",
                         "sqp.refresh_config",
                         "sqp.refresh_config_id_seq",
@@ -185,10 +196,20 @@ fn goes_down_and_up_again(module: &str) -> Result<()> {
           WHERE relnamespace IN ('telemetry'::regnamespace, 'gemba_archive'::regnamespace)
              -- Their types are the extension's.
              OR relnamespace IN ('plant'::regnamespace, 'reporting'::regnamespace, 'sqp'::regnamespace) AND relkind <> 'c'
+             OR relnamespace = 'cloudwatcher'::regnamespace
          UNION ALL SELECT evtname FROM pg_event_trigger WHERE evtname NOT LIKE 'gemba%'
          UNION ALL SELECT parent::text FROM gemba.partition_sets
          UNION ALL SELECT rollup::text FROM gemba.rollups",
     )?;
+    // The audit trail, which others require, stays.
+    let left: Vec<String> = left
+        .into_iter()
+        .filter(|name| {
+            module == "audit"
+                || !name.starts_with("cloudwatcher.audit_")
+                    && !name.starts_with("cloudwatcher.data_access")
+        })
+        .collect();
     assert_eq!(
         left,
         Vec::<String>::new(),
@@ -271,7 +292,9 @@ fn an_empty_module_is_undeployed_without_force() -> Result<()> {
     let db = extended("undeploy_empty")?;
     let mut client = db.connect()?;
     for module in MODULES {
-        client.query("SELECT * FROM gemba.undeploy($1)", &[&module])?;
+        // The trail tells of the rooms that were deployed, and is not lost by accident.
+        let force = module == "audit";
+        client.query("SELECT * FROM gemba.undeploy($1, $2)", &[&module, &force])?;
         assert!(
             client
                 .query("SELECT * FROM gemba.undeploy($1)", &[&module])?

@@ -15,6 +15,7 @@ fn the_matrix_is_as_expected() -> Result<()> {
             "gemba_archive",
             "gemba_internal",
             "auth",
+            "cloudwatcher",
             "plant",
             "reporting",
             "sqp",

@@ -112,6 +112,13 @@ const RULES: &[Rule] = &[
                 "gemba.bucket_start(interval,timestamp with time zone,text)",
                 "called for each row of a rollup; it runs no SQL",
             ),
+            (
+                "cloudwatcher.is_asked(uuid)",
+                "called for each row that a policy looks at; it pins the path where it looks something up",
+            ),
+            ("cloudwatcher.sees_department(uuid)", "as above"),
+            ("cloudwatcher.sees_location(uuid)", "as above"),
+            ("cloudwatcher.sees_user(uuid)", "as above"),
             ("auth.jwt()", "every name is qualified; a SET clause would keep it from being inlined"),
             ("auth.role()", "as above"),
             ("auth.uid()", "as above"),

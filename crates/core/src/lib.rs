@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod oee;
 pub mod ranges;
 pub mod sample;
+pub mod seal;
 pub mod shifts;
 pub mod states;
 pub mod summary;

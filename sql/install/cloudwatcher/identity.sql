@@ -112,14 +112,16 @@ CREATE FUNCTION cloudwatcher._refuse_more_than_own() RETURNS trigger
     missing text;
   BEGIN
     PERFORM gemba._refuse_foreign_owner(TG_RELID::regclass);
-    IF TG_TABLE_NAME = 'user_roles' AND NEW.assigned_by IS NULL THEN
-      NEW.assigned_by := (SELECT u.id FROM cloudwatcher.users u WHERE u.id = who);
+    IF TG_TABLE_NAME = 'user_roles' THEN
+      -- Servers may say who gave it; everybody else did so himself.
+      IF NEW.assigned_by IS NULL OR NOT cloudwatcher._is_service() THEN
+        NEW.assigned_by := (SELECT u.id FROM cloudwatcher.users u WHERE u.id = who);
+      END IF;
     END IF;
     IF cloudwatcher._is_service() THEN
       RETURN NEW;
     END IF;
     IF TG_TABLE_NAME = 'user_roles' THEN
-      NEW.assigned_by := who;
       SELECT min(p.permission) INTO missing FROM cloudwatcher.role_permissions p
        WHERE p.role_id = NEW.role_id AND NOT cloudwatcher._allows(who, p.permission);
     ELSIF NOT cloudwatcher._allows(who, NEW.permission) THEN

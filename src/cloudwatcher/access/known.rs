@@ -65,7 +65,14 @@ thread_local! {
         &[],
     ) };
     static ASKED: Plan = const { Plan::new(
-        c"SELECT EXISTS (SELECT FROM cloudwatcher.order_approvals a WHERE a.order_id = $1 AND a.approver_id = $2)",
+        c"SELECT EXISTS (
+            SELECT FROM cloudwatcher.order_approvals a
+             WHERE a.order_id = $1
+               AND (a.approver_id = $2
+                    OR a.status = 'pending' AND EXISTS (
+                         SELECT FROM cloudwatcher.approval_delegations d
+                          WHERE d.approver_id = a.approver_id AND d.delegate_id = $2
+                            AND d.starts_at <= pg_catalog.now() AND d.ends_at > pg_catalog.now())))",
         &[pg_sys::UUIDOID, pg_sys::UUIDOID],
     ) };
 }
@@ -206,7 +213,7 @@ impl Known {
         Ok(answer)
     }
 
-    /// Has the user been asked to approve this order?
+    /// Has the user been asked to approve this order, or somebody in whose place the user is now?
     pub fn is_asked(&self, order: Option<Id>) -> Result<bool> {
         let Some(order) = order else {
             return Ok(false);

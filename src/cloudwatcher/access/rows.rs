@@ -41,7 +41,7 @@ fn find(seen: Seen) -> Result<Found> {
     let user = caller::user()?;
     let last = LAST.with_borrow(|last| {
         last.as_ref()
-            .filter(|last| last.seen == seen && last.user == user)
+            .filter(|last| seen.is_telling() && last.seen == seen && last.user == user)
             .cloned()
     });
     if let Some(found) = last {

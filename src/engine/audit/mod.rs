@@ -3,6 +3,8 @@
 //! The log stands where seed 004 puts it, in schema `cloudwatcher`; its tables are a module of their own, so
 //! that every room can be audited without that one.
 
+pub mod seals;
+
 use crate::engine::migrate::Module;
 use crate::migration;
 
@@ -17,5 +19,6 @@ pub const MODULE: Module = Module {
         migration!("audit", 1, "0001_log", "log"),
         migration!("audit", 2, "0002_seals", "seals"),
         migration!("audit", 3, "0003_access", "access"),
+        migration!("audit", 4, "0004_jobs", "jobs"),
     ],
 };

@@ -1,0 +1,316 @@
+-- Who approves an order: asked one after the other, from its department upwards. All of this runs with the
+-- extension's rights and asks first who calls; order_rules.sql looks once more at every row.
+
+-- Whoever is asked next about an order: the nearest manager above its department whose roles approve, otherwise one
+-- who may approve anything, whoever is asked for least. `taken` are those who cannot be: authors, and those who were
+-- asked already. Somebody who stands in for him is asked in his place, unless taken. NULLs: there is nobody.
+CREATE FUNCTION cloudwatcher._next_approver(department uuid, taken uuid[], OUT principal uuid, OUT approver uuid)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    WITH RECURSIVE above AS (
+      SELECT d.id, d.parent_id, d.manager_id, 0 AS height FROM cloudwatcher.departments d WHERE d.id = $1
+      UNION ALL
+      SELECT d.id, d.parent_id, d.manager_id, a.height + 1
+        FROM above a JOIN cloudwatcher.departments d ON d.id = a.parent_id WHERE a.height < 1000)
+    SELECT a.manager_id INTO principal FROM above a
+     WHERE a.manager_id <> ALL (taken)
+       AND EXISTS (SELECT FROM cloudwatcher.user_roles h JOIN cloudwatcher.roles r ON r.id = h.role_id
+                    WHERE h.user_id = a.manager_id AND r.can_approve_subordinate_requests)
+       AND cloudwatcher._can_approve(a.manager_id)
+     ORDER BY a.height LIMIT 1;
+    IF principal IS NULL THEN
+      SELECT c.user_id INTO principal
+        FROM (SELECT DISTINCT h.user_id FROM cloudwatcher.role_permissions p JOIN cloudwatcher.user_roles h ON h.role_id = p.role_id
+               WHERE p.permission = 'orders.approve_any') AS c
+       WHERE c.user_id <> ALL (taken) AND cloudwatcher._can_approve(c.user_id)
+       ORDER BY (SELECT count(*) FROM cloudwatcher.order_approvals a
+                  WHERE a.approver_id = c.user_id AND a.status IN ('waiting', 'pending')), c.user_id
+       LIMIT 1;
+    END IF;
+    approver := principal;
+    SELECT d.delegate_id INTO approver FROM cloudwatcher.approval_delegations d
+     WHERE d.approver_id = principal AND d.starts_at <= clock_timestamp() AND d.ends_at > clock_timestamp()
+       AND d.delegate_id <> ALL (taken) AND cloudwatcher._can_approve(d.delegate_id)
+     ORDER BY d.created_at DESC, d.id LIMIT 1;
+    approver := coalesce(approver, principal);
+  END
+  $body$;
+
+-- Those who cannot be asked about an order (any more).
+CREATE FUNCTION cloudwatcher._taken(which uuid) RETURNS uuid[]
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    SELECT cloudwatcher._authors($1)
+        || ARRAY(SELECT a.approver_id FROM cloudwatcher.order_approvals a WHERE a.order_id = $1
+                 UNION SELECT a.decided_by FROM cloudwatcher.order_approvals a WHERE a.order_id = $1 AND a.decided_by IS NOT NULL)
+  $body$;
+
+CREATE FUNCTION cloudwatcher.submit_order(order_id uuid, expected_total numeric DEFAULT NULL)
+  RETURNS TABLE (status text, approver uuid, levels int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := cloudwatcher._hold_order($1, 'orders.create');
+    o record;
+    needed int;
+    taken uuid[];
+    chosen record;
+  BEGIN
+    SELECT t.status, t.dept_id, t.order_type, t.location_id, t.source_location_id, t.total_amount INTO o
+      FROM cloudwatcher.orders t WHERE t.id = $1;
+    IF o.status = 'draft' THEN
+      PERFORM cloudwatcher._require_complete($1, o.order_type, o.location_id, o.source_location_id);
+      IF $2 <> o.total_amount THEN
+        RAISE EXCEPTION 'the total is another one' USING ERRCODE = '55000',
+          DETAIL = format('order %s: %s, expected %s', $1, o.total_amount, $2), HINT = 'look at its items once more';
+      END IF;
+      needed := cloudwatcher._levels_needed($1);
+      UPDATE cloudwatcher.orders t SET status = CASE WHEN needed = 0 THEN 'approved' ELSE 'pending-approval' END WHERE t.id = $1;
+      taken := cloudwatcher._taken($1);
+      FOR level IN 1 .. needed LOOP
+        SELECT n.* INTO chosen FROM cloudwatcher._next_approver(o.dept_id, taken) AS n;
+        IF chosen.approver IS NULL THEN
+          RAISE EXCEPTION 'nobody can approve this order' USING ERRCODE = '55000',
+            DETAIL = format('order %s needs %s approvals; %s can be asked', $1, needed, level - 1),
+            HINT = 'give departments managers whose roles approve, or somebody the permission orders.approve_any';
+        END IF;
+        taken := taken || ARRAY[chosen.principal, chosen.approver];
+        INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level, status, notes)
+        VALUES ($1, chosen.approver, level, CASE WHEN level = 1 THEN 'pending' ELSE 'waiting' END,
+                CASE WHEN chosen.approver <> chosen.principal THEN format('in place of %s', chosen.principal) END);
+      END LOOP;
+    ELSIF o.status IN ('cancelled', 'rejected') THEN
+      PERFORM cloudwatcher._require_draft($1);
+    END IF;
+    RETURN QUERY SELECT t.status::text, a.approver_id, t.approval_levels
+      FROM cloudwatcher.orders t LEFT JOIN cloudwatcher.order_approvals a ON a.order_id = t.id AND a.status = 'pending' WHERE t.id = $1;
+  END
+  $body$;
+
+-- The approval that somebody is waited for, which there has to be.
+CREATE FUNCTION cloudwatcher._pending_approval(which uuid) RETURNS uuid
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    pending uuid := (SELECT a.id FROM cloudwatcher.order_approvals a WHERE a.order_id = $1 AND a.status = 'pending');
+  BEGIN
+    IF pending IS NULL THEN
+      RAISE EXCEPTION 'nobody is asked to approve this order' USING ERRCODE = '55000',
+        DETAIL = format('order %s is %s', $1, (SELECT o.status FROM cloudwatcher.orders o WHERE o.id = $1)),
+        HINT = 'what was submitted can be approved, until it is decided';
+    END IF;
+    RETURN pending;
+  END
+  $body$;
+
+CREATE FUNCTION cloudwatcher.decide_approval(order_id uuid, decision text, notes text DEFAULT NULL)
+  RETURNS TABLE (status text, next_approver uuid)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := cloudwatcher._hold_order($1, NULL);
+    earlier text;
+    approval uuid;
+    level int;
+  BEGIN
+    IF $2 IS NULL OR $2 NOT IN ('approved', 'rejected') THEN
+      RAISE EXCEPTION 'there is no such decision' USING ERRCODE = '22023', DETAIL = format('decision %s', coalesce($2, 'NULL')),
+        HINT = 'use approved or rejected';
+    END IF;
+    SELECT a.status INTO earlier FROM cloudwatcher.order_approvals a WHERE a.order_id = $1 AND a.decided_by = who;
+    IF FOUND AND earlier <> $2 THEN
+      RAISE EXCEPTION 'you have decided already' USING ERRCODE = '55000', DETAIL = format('order %s: %s', $1, earlier),
+        HINT = 'an approved order can be cancelled until something of it is received';
+    END IF;
+    IF earlier IS NULL THEN
+      approval := cloudwatcher._pending_approval($1);
+      UPDATE cloudwatcher.order_approvals a SET status = $2, decided_by = who, notes = coalesce(nullif(btrim($3), ''), a.notes)
+       WHERE a.id = approval RETURNING a.approval_level INTO level;
+      PERFORM cloudwatcher._note_event($1, 'level-' || $2, nullif(btrim($3), ''), jsonb_build_object('level', level));
+      IF $2 = 'rejected' THEN
+        UPDATE cloudwatcher.orders o SET status = 'rejected', reason = nullif(btrim($3), '') WHERE o.id = $1;
+      ELSE
+        UPDATE cloudwatcher.order_approvals a SET status = 'pending'
+         WHERE a.order_id = $1 AND a.approval_level = level + 1 AND a.status = 'waiting';
+        IF NOT FOUND THEN
+          UPDATE cloudwatcher.orders o SET status = 'approved', approved_by = who WHERE o.id = $1;
+        END IF;
+      END IF;
+    END IF;
+    RETURN QUERY SELECT o.status::text, a.approver_id
+      FROM cloudwatcher.orders o LEFT JOIN cloudwatcher.order_approvals a ON a.order_id = o.id AND a.status = 'pending' WHERE o.id = $1;
+  END
+  $body$;
+
+-- Others in one's place -----------------------------------------------------------------------------
+
+CREATE FUNCTION cloudwatcher._require_approver(delegate uuid) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    IF $1 IS NULL OR NOT cloudwatcher._can_approve($1) THEN
+      RAISE EXCEPTION 'this is nobody who can approve' USING ERRCODE = CASE WHEN $1 IS NULL THEN '22004' ELSE 'P0002' END,
+        DETAIL = format('user %s', coalesce($1::text, 'NULL')), HINT = 'name an active user whose roles permit orders.approve';
+    END IF;
+  END
+  $body$;
+
+CREATE FUNCTION cloudwatcher.delegate_approval(order_id uuid, to_user uuid, notes text DEFAULT NULL) RETURNS uuid
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := cloudwatcher._hold_order($1, NULL);
+    approval uuid := cloudwatcher._pending_approval($1);
+    a record;
+  BEGIN
+    SELECT t.approver_id, t.approval_level, t.pending_since INTO a FROM cloudwatcher.order_approvals t WHERE t.id = approval;
+    IF EXISTS (SELECT FROM cloudwatcher.order_approvals t
+                WHERE t.order_id = $1 AND t.approver_id = who AND t.approval_level = a.approval_level AND t.status = 'delegated')
+       AND a.approver_id = $2 THEN
+      RETURN $2;
+    END IF;
+    IF a.approver_id IS DISTINCT FROM who OR NOT cloudwatcher._can_approve(who) THEN
+      RAISE EXCEPTION 'somebody else was asked to approve this order' USING ERRCODE = '42501',
+        DETAIL = format('order %s, approver %s, user %s', $1, a.approver_id, coalesce(who::text, 'nobody')),
+        HINT = 'only whoever was asked hands it on';
+    END IF;
+    PERFORM cloudwatcher._require_approver($2);
+    IF $2 = ANY (cloudwatcher._taken($1)) THEN
+      RAISE EXCEPTION 'this one cannot approve the order' USING ERRCODE = '42501', DETAIL = format('order %s, user %s', $1, $2),
+        HINT = 'name somebody who neither created, changed nor submitted it, and was not asked about it yet';
+    END IF;
+    UPDATE cloudwatcher.order_approvals t SET status = 'delegated', notes = coalesce(nullif(btrim($3), ''), t.notes) WHERE t.id = approval;
+    INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level, status, pending_since)
+    VALUES ($1, $2, a.approval_level, 'pending', a.pending_since);
+    PERFORM cloudwatcher._note_event($1, 'delegated', nullif(btrim($3), ''), jsonb_build_object('level', a.approval_level, 'from', who, 'to', $2));
+    RETURN $2;
+  END
+  $body$;
+
+-- One at a time: what was said before about the same days holds no longer.
+CREATE FUNCTION cloudwatcher.set_delegate(delegate uuid, until timestamptz, starts timestamptz DEFAULT pg_catalog.now()) RETURNS uuid
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := gemba._user();
+    since timestamptz := coalesce($3, now());
+    made uuid;
+  BEGIN
+    IF who IS NULL OR NOT cloudwatcher._can_approve(who) THEN
+      RAISE EXCEPTION 'permission is missing' USING ERRCODE = '42501', DETAIL = format('orders.approve, user %s', coalesce(who::text, 'nobody')),
+        HINT = 'whoever approves orders names somebody for the time of an absence';
+    END IF;
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.approval_delegations'), cloudwatcher._require_approver($1);
+    IF $1 = who THEN
+      RAISE EXCEPTION 'nobody stands in for himself' USING ERRCODE = '22023', DETAIL = format('user %s', who), HINT = 'name somebody else';
+    END IF;
+    IF $2 IS NULL OR NOT isfinite($2) OR NOT isfinite(since) OR $2 <= since OR since < now() - interval '1 minute' OR $2 <= clock_timestamp() THEN
+      RAISE EXCEPTION 'this is no time to come' USING ERRCODE = CASE WHEN $2 IS NULL THEN '22004' ELSE '22023' END,
+        DETAIL = format('from %s until %s', since, coalesce($2::text, 'NULL')), HINT = 'it begins now or later, and ends after that';
+    END IF;
+    -- One person's take turns.
+    PERFORM FROM cloudwatcher.users u WHERE u.id = who FOR NO KEY UPDATE;
+    SELECT d.id INTO made FROM cloudwatcher.approval_delegations d
+     WHERE d.approver_id = who AND d.delegate_id = $1 AND d.ends_at = $2 AND (d.starts_at = since OR $3 <= now() AND d.starts_at <= now());
+    IF FOUND THEN
+      RETURN made;
+    END IF;
+    DELETE FROM cloudwatcher.approval_delegations d WHERE d.approver_id = who AND d.starts_at >= since AND d.starts_at < $2;
+    UPDATE cloudwatcher.approval_delegations d SET ends_at = since
+     WHERE d.approver_id = who AND d.starts_at < since AND d.ends_at > since;
+    INSERT INTO cloudwatcher.approval_delegations (approver_id, delegate_id, starts_at, ends_at) VALUES (who, $1, since, $2)
+    RETURNING approval_delegations.id INTO made;
+    RETURN made;
+  END
+  $body$;
+
+CREATE FUNCTION cloudwatcher.end_delegation() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := gemba._user();
+    planned int;
+    standing int;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.approval_delegations');
+    DELETE FROM cloudwatcher.approval_delegations d WHERE d.approver_id = who AND d.starts_at >= now();
+    GET DIAGNOSTICS planned = ROW_COUNT;
+    UPDATE cloudwatcher.approval_delegations d SET ends_at = now() WHERE d.approver_id = who AND d.starts_at < now() AND d.ends_at > now();
+    GET DIAGNOSTICS standing = ROW_COUNT;
+    RETURN planned + standing;
+  END
+  $body$;
+
+-- Time ----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION cloudwatcher.escalate_approvals() RETURNS TABLE (order_id uuid, action text, level int, approver uuid)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    due record;
+    a record;
+    s record;
+    chosen record;
+  BEGIN
+    PERFORM cloudwatcher._require_service(), cloudwatcher._refuse_foreign_orders();
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+      PERFORM gemba._require_current_snapshots('approvals cannot be escalated');
+    END IF;
+    SELECT t.escalate_after, t.approvals_expire_after INTO STRICT s FROM cloudwatcher.settings t;
+    FOR due IN
+      SELECT DISTINCT t.order_id AS id FROM cloudwatcher.order_approvals t
+       WHERE t.status = 'pending'
+         AND (t.asked_at <= now() - s.escalate_after OR t.pending_since <= now() - s.approvals_expire_after
+              OR NOT cloudwatcher._can_approve(t.approver_id))
+       ORDER BY t.order_id
+    LOOP
+      -- Somebody is at it: at the next run, if it is still due then.
+      PERFORM FROM cloudwatcher.orders o WHERE o.id = due.id FOR NO KEY UPDATE SKIP LOCKED;
+      CONTINUE WHEN NOT FOUND;
+      SELECT t.id, t.approver_id, t.approval_level, t.pending_since, o.dept_id,
+             t.pending_since <= now() - s.approvals_expire_after AS expired,
+             t.asked_at <= now() - s.escalate_after OR NOT cloudwatcher._can_approve(t.approver_id) AS late
+        INTO a FROM cloudwatcher.order_approvals t JOIN cloudwatcher.orders o ON o.id = t.order_id
+       WHERE t.order_id = due.id AND t.status = 'pending';
+      IF a.expired THEN
+        UPDATE cloudwatcher.order_approvals t SET status = 'timed-out' WHERE t.id = a.id;
+        PERFORM cloudwatcher._note_event(due.id, 'timed-out', NULL, jsonb_build_object('level', a.approval_level, 'approver', a.approver_id));
+        UPDATE cloudwatcher.orders o SET status = 'rejected', reason = 'nobody decided in time' WHERE o.id = due.id;
+        RETURN QUERY SELECT due.id, 'timed-out', a.approval_level, NULL::uuid;
+      ELSIF a.late THEN
+        SELECT n.* INTO chosen FROM cloudwatcher._next_approver(a.dept_id, cloudwatcher._taken(due.id)) AS n;
+        -- It stays where it is where there is nobody else.
+        CONTINUE WHEN chosen.approver IS NULL;
+        UPDATE cloudwatcher.order_approvals t SET status = 'escalated' WHERE t.id = a.id;
+        INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level, status, pending_since, notes)
+        VALUES (due.id, chosen.approver, a.approval_level, 'pending', a.pending_since,
+                CASE WHEN chosen.approver <> chosen.principal THEN format('in place of %s', chosen.principal) END);
+        PERFORM cloudwatcher._note_event(due.id, 'escalated', NULL,
+          jsonb_build_object('level', a.approval_level, 'from', a.approver_id, 'to', chosen.approver));
+        RETURN QUERY SELECT due.id, 'escalated', a.approval_level, chosen.approver;
+      END IF;
+    END LOOP;
+  END
+  $body$;
+
+-- Reading ---------------------------------------------------------------------------------------------
+
+-- With the caller's rights.
+CREATE FUNCTION cloudwatcher.my_approvals()
+  RETURNS TABLE (order_id uuid, level int, levels int, order_type text, total_amount numeric, department uuid, created_by uuid,
+                 asked_at timestamptz, escalates_at timestamptz, expires_at timestamptz, in_place_of uuid, notes text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    SELECT o.id, a.approval_level, o.approval_levels, o.order_type::text, o.total_amount, o.dept_id, o.created_by, a.asked_at,
+           a.asked_at + s.escalate_after, a.pending_since + s.approvals_expire_after,
+           CASE WHEN a.approver_id <> me.id THEN a.approver_id END, a.notes
+      FROM (SELECT auth.uid() AS id) AS me
+     CROSS JOIN cloudwatcher.settings s
+      JOIN cloudwatcher.order_approvals a
+        ON a.status = 'pending'
+       AND a.approver_id = ANY (ARRAY(SELECT d.approver_id FROM cloudwatcher.approval_delegations d
+                                       WHERE d.delegate_id = me.id AND d.starts_at <= now() AND d.ends_at > now()) || me.id)
+      JOIN cloudwatcher.orders o ON o.id = a.order_id
+     ORDER BY a.asked_at, o.id
+  $body$;
