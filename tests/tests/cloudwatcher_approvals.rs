@@ -361,6 +361,30 @@ fn limits_are_not_got_around() -> Result<()> {
         submit(&mut client, TECH_A, &order),
         "pending-approval north 2"
     );
+    let order = draft(&mut client, TECH_A, AT_A);
+    asked(
+        &mut client,
+        TECH_A,
+        &format!("SELECT cloudwatcher.add_item('{order}', '{ENGINE}', 6, '{CHEAP}', 0.01)"),
+    );
+    assert_eq!(
+        submit(&mut client, TECH_A, &order),
+        "pending-approval north 2"
+    );
+    let order = asked_one(
+        &mut client,
+        TECH_A,
+        &format!("SELECT cloudwatcher.create_order('{AT_A}', 'return')"),
+    );
+    asked(
+        &mut client,
+        TECH_A,
+        &format!("SELECT cloudwatcher.add_item('{order}', '{ENGINE}', 6, '{GOOD}', 0)"),
+    );
+    assert_eq!(
+        submit(&mut client, TECH_A, &order),
+        "pending-approval north 2"
+    );
     // A manager's draft, filled and submitted by a technician.
     let order = draft(&mut client, NORTH, AT_A);
     add(&mut client, TECH_A, &order, ENGINE, GOOD, 3);
