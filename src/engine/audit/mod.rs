@@ -19,6 +19,7 @@ mod table;
 pub mod triggers;
 mod who;
 
+pub mod history;
 pub mod seals;
 
 use crate::engine::migrate::Module;
