@@ -6,6 +6,7 @@
 //! - `api`: puts tables under audit
 //! - `triggers`, `options`: what makes a table an audited one, and what is logged of it
 //! - `capture`: the trigger; `table`: what a process knows about a table
+//! - `access`: counts who reads what; `seals`: the proof; `history`: what a row was
 //! - `log`, `place`: writing entries, and where to; `ids`, `who`: what they all have
 
 mod api;
@@ -18,6 +19,7 @@ mod table;
 pub mod triggers;
 mod who;
 
+pub mod access;
 pub mod history;
 pub mod seals;
 
