@@ -221,6 +221,7 @@ extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 pub extern "C-unwind" fn _PG_init() {
     gucs::register();
     engine::jobs::worker::register();
+    engine::audit::access::register();
 }
 
 /// Set-up that `cargo pgrx test` asks for.

@@ -188,6 +188,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
   TO service_role;
+-- Audit: access.
+GRANT EXECUTE ON FUNCTION gemba.collect_access(), gemba.access_status() TO service_role;
 -- Audit: history. These read with the caller's rights.
 GRANT EXECUTE ON FUNCTION gemba.row_history(regclass, text), gemba.row_at(regclass, text, timestamptz)
   TO authenticated, service_role;
@@ -398,6 +400,9 @@ COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a tab
 COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an audited table: columns of which the log only says that they changed, and whether an UPDATE logs the whole row; NULL leaves it as it is; returns whether that changed anything';
 COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
 COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
+-- Audit: access.
+COMMENT ON FUNCTION gemba.collect_access() IS 'moves what was counted of accesses to tables with row level security into cloudwatcher.data_access; returns how many queries; NULL, with a notice, where nothing can be collected';
+COMMENT ON FUNCTION gemba.access_status() IS 'whether accesses are counted, and why not; counts that wait to be collected, room for them, and queries that were lost for want of it since the server started';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

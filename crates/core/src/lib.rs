@@ -1,5 +1,6 @@
 //! gemba's arithmetic, calendars, parsers and sets: pure Rust, tested without PostgreSQL.
 
+pub mod access;
 pub mod backoff;
 pub mod calendar;
 pub mod canonical;
