@@ -174,6 +174,11 @@ extension_sql_file!(
     name = "cloudwatcher_stock",
     requires = ["cloudwatcher_identity"]
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/supply.sql",
+    name = "cloudwatcher_supply",
+    requires = ["cloudwatcher_stock"]
+);
 // Cloudwatcher: orders.
 extension_sql_file!(
     "../sql/install/cloudwatcher/order_rules.sql",

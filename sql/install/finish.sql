@@ -17,6 +17,9 @@ GRANT EXECUTE ON FUNCTION
     gemba_internal.capture_truncate()
   TO PUBLIC;
 
+-- Audit: capture.
+GRANT EXECUTE ON FUNCTION gemba_internal.audit_rows() TO PUBLIC;
+
 -- Clients -----------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA cloudwatcher, plant, reporting, sqp, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
@@ -100,6 +103,19 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.department_subtree(uuid), cloudwatcher.sees_department(uuid), cloudwatcher.sees_location(uuid),
     cloudwatcher.sees_user(uuid), cloudwatcher.is_asked(uuid)
   TO authenticated, service_role;
+-- Cloudwatcher: stock. They ask for permission themselves.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text), cloudwatcher.release_stock(uuid, int, uuid),
+    cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid),
+    cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
+  TO authenticated, service_role;
+-- Cloudwatcher: what to order. These read with the caller's rights, and the last three only raise errors.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.best_supplier(uuid, uuid, int), cloudwatcher.reorder_report(uuid),
+    cloudwatcher._not_found(text, uuid), cloudwatcher._refuse_part(uuid, uuid), cloudwatcher._refuse_quantity(int)
+  TO authenticated, service_role;
 
 -- Cloudwatcher: orders. These ask who calls.
 GRANT EXECUTE ON FUNCTION
@@ -180,6 +196,9 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
   TO service_role;
+-- Audit: history. These read with the caller's rights.
+GRANT EXECUTE ON FUNCTION gemba.row_history(regclass, text), gemba.row_at(regclass, text, timestamptz)
+  TO authenticated, service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -334,6 +353,16 @@ COMMENT ON FUNCTION cloudwatcher.sees_department(uuid) IS 'may the caller see wh
 COMMENT ON FUNCTION cloudwatcher.sees_location(uuid) IS 'may the caller see what is at this location?';
 COMMENT ON FUNCTION cloudwatcher.sees_user(uuid) IS 'may the caller know this person: colleagues, superiors, and who approves';
 COMMENT ON FUNCTION cloudwatcher.is_asked(uuid) IS 'was the caller asked to approve this order?';
+-- Cloudwatcher: stock.
+COMMENT ON FUNCTION cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text) IS 'promises so many of a part (or of a variant) at a location to the caller, never more than are available; given the same reservation id again, the same answer';
+COMMENT ON FUNCTION cloudwatcher.release_stock(uuid, int, uuid) IS 'gives back what is open of a reservation, or some of it (once for each operation id); safe to repeat without a quantity';
+COMMENT ON FUNCTION cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid) IS 'uses parts up, those of a reservation or what is available, and records it in cloudwatcher.part_consumption; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text) IS 'adds to the stock of a location; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text) IS 'moves what is available to another location that the caller sees, both ends at once; once for each operation id; returns the source, then the target';
+COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
+-- Cloudwatcher: what to order.
+COMMENT ON FUNCTION cloudwatcher.best_supplier(uuid, uuid, int) IS 'who sells a part (or a variant of it), best first: preferred, then what the order would cost with its least quantity, then lead time';
+COMMENT ON FUNCTION cloudwatcher.reorder_report(uuid) IS 'stock at or below its reorder point (or short of what was promised) that the caller sees: what is on order, how many more to order of whom, for how many days it lasts';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
 COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
 COMMENT ON FUNCTION cloudwatcher.set_order_location(uuid, uuid, uuid) IS 'says where a draft''s goods go (and where a transfer''s come from); returns the department whose order it is now';
@@ -384,6 +413,15 @@ COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers wha
 COMMENT ON FUNCTION gemba.seal_audit() IS 'seals the rows of the audit trail whose transactions have ended: one row for each batch; none where there was nothing to seal';
 COMMENT ON FUNCTION gemba.audit_head() IS 'the last seal and its hash, to be written down elsewhere: whoever changes the trail cannot change that';
 COMMENT ON FUNCTION gemba.verify_audit(timestamptz, timestamptz, bigint, text) IS 'what is wrong with the audit trail (rows altered, removed or inserted; seals altered or missing), for the batches that touch the times from "from" to "to"; no row: it is what was sealed. known_seal and known_hash: what audit_head() returned once';
+-- Audit: history.
+COMMENT ON FUNCTION gemba.row_history(regclass, text) IS 'what the audit trail says of a record, in order, also under keys that it had before or got later; a key of several columns is a JSON array of its values';
+COMMENT ON FUNCTION gemba.row_at(regclass, text, timestamptz) IS 'the record that had this key at that time, as far as it is logged; NULL: there was none; an error where the audit trail does not tell';
+
+-- Audit: capture.
+COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a table from now on, but for the columns named (called again, with those only); returns whether that changed anything';
+COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an audited table: columns of which the log only says that they changed, and whether an UPDATE logs the whole row; NULL leaves it as it is; returns whether that changed anything';
+COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
+COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

@@ -26,5 +26,6 @@ pub const MODULE: Module = Module {
         migration!("cloudwatcher", 3, "0003_parts", "parts"),
         migration!("cloudwatcher", 4, "0004_orders", "orders"),
         migration!("cloudwatcher", 5, "0005_jobs", "jobs"),
+        migration!("cloudwatcher", 6, "0006_audit", "audit"),
     ],
 };
