@@ -215,7 +215,7 @@ CREATE FUNCTION cloudwatcher.complete_request(
 CREATE FUNCTION cloudwatcher.complete_requests(results jsonb, worker text DEFAULT NULL)
   RETURNS TABLE (request_id uuid, response_id uuid, refused text)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_mergejoin = off
   AS $body$
   #variable_conflict use_column
   DECLARE
