@@ -1,0 +1,2 @@
+SELECT gemba.unschedule('cloudwatcher: lost connections');
+SELECT gemba.unschedule('cloudwatcher: old requests');

@@ -131,12 +131,20 @@ GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
 -- Cloudwatcher: requests. Who may what is asked in each of them.
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.payload_hash(jsonb), cloudwatcher.submit_request(text, text, jsonb, jsonb),
-    cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid)
+    cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid),
+    cloudwatcher.pending_responses(text, int), cloudwatcher.acknowledge(uuid), cloudwatcher.fail_response(uuid, text),
+    cloudwatcher.connect_device(text, text, inet), cloudwatcher.device_alive(text), cloudwatcher.disconnect_device(text),
+    cloudwatcher.device_status(text), cloudwatcher.add_file_ref(uuid, uuid, text, text, bigint),
+    cloudwatcher.file_synced(uuid, bigint), cloudwatcher.file_failed(uuid, text), cloudwatcher.retry_file(uuid),
+    cloudwatcher.files_out_of_sync(text, int), cloudwatcher.decisions(uuid, text, text, jsonb, numeric, numeric, int),
+    cloudwatcher._check_count(int), cloudwatcher._refuse_null(text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.claim_requests(text, int, interval, text[]), cloudwatcher.extend_lease(text, uuid[], interval),
     cloudwatcher.begin_response(uuid, text), cloudwatcher.complete_request(uuid, jsonb, boolean, text),
-    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean)
+    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean),
+    cloudwatcher.close_lost_connections(), cloudwatcher.archive_requests(),
+    cloudwatcher.record_decision(uuid, text, text, text, jsonb, numeric)
   TO service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
@@ -384,6 +392,22 @@ COMMENT ON FUNCTION cloudwatcher.complete_request(uuid, jsonb, boolean, text) IS
 COMMENT ON FUNCTION cloudwatcher.complete_requests(jsonb, text) IS 'answers many; what cannot be completed is told in its row and spares the others';
 COMMENT ON FUNCTION cloudwatcher.fail_request(uuid, text, text, boolean) IS 'a request was not to be answered: pending again after a while, or failed after settings.max_attempts or without retry; returns which';
 COMMENT ON FUNCTION cloudwatcher.retry_request(uuid) IS 'a failed request is tried again from the beginning; returns its status';
+COMMENT ON FUNCTION cloudwatcher.pending_responses(text, int) IS 'answers that are ready for a device and were not delivered yet, the oldest first';
+COMMENT ON FUNCTION cloudwatcher.acknowledge(uuid) IS 'the device has a response; returns since when';
+COMMENT ON FUNCTION cloudwatcher.fail_response(uuid, text) IS 'a response was not to be delivered; the error goes into its metadata; returns its status';
+COMMENT ON FUNCTION cloudwatcher.connect_device(text, text, inet) IS 'a device is there, by websocket, polling or webhook; returns the connection; the same kind again is the same connection';
+COMMENT ON FUNCTION cloudwatcher.device_alive(text) IS 'a sign of life; returns when it was noted';
+COMMENT ON FUNCTION cloudwatcher.disconnect_device(text) IS 'a device leaves; returns for how many seconds it was connected';
+COMMENT ON FUNCTION cloudwatcher.close_lost_connections() IS 'ends connections of devices that were silent for settings.offline_after; returns how many';
+COMMENT ON FUNCTION cloudwatcher.device_status(text) IS 'the devices (or one) that the caller sees: online, offline or never heard of, since when, open requests, undelivered answers';
+COMMENT ON FUNCTION cloudwatcher.add_file_ref(uuid, uuid, text, text, bigint) IS 'a file in a cloud (sharepoint, google-drive, local) that belongs to a request or to a response; the same again is the same file; returns its id';
+COMMENT ON FUNCTION cloudwatcher.file_synced(uuid, bigint) IS 'the file is in the cloud; returns since when';
+COMMENT ON FUNCTION cloudwatcher.file_failed(uuid, text) IS 'the file did not get into the cloud; returns its sync_status';
+COMMENT ON FUNCTION cloudwatcher.retry_file(uuid) IS 'a failed file waits for another try; returns its sync_status';
+COMMENT ON FUNCTION cloudwatcher.files_out_of_sync(text, int) IS 'files (of one provider) that are not in sync, the oldest first, as far as the caller sees them';
+COMMENT ON FUNCTION cloudwatcher.record_decision(uuid, text, text, text, jsonb, numeric) IS 'what an agent decided about a request, why, and how sure it was (0 to 1); returns the decision';
+COMMENT ON FUNCTION cloudwatcher.decisions(uuid, text, text, jsonb, numeric, numeric, int) IS 'decisions of agents that the caller sees, the newest first: by request, agent, type, what the reasoning holds, confidence';
+COMMENT ON FUNCTION cloudwatcher.archive_requests() IS 'puts away months of requests that ended settings.requests_kept ago, with what hangs on them, in gemba_archive; what was in the way is deferred to the next run';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
