@@ -30,6 +30,13 @@ pub static JOB_HISTORY_MINUTES: GucSetting<i32> = GucSetting::<i32>::new(30 * 24
 /// registered is one that silently goes stale.
 pub static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(true);
 
+/// Why something is changed, for the audit trail. Nothing, because only the application knows.
+pub static CHANGE_REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+/// Where a request came from, for the audit trail. Nothing: without it that is where the connection comes from,
+/// which behind an API is the API.
+pub static CLIENT_IP: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
 pub fn register() {
     GucRegistry::define_string_guc(
         c"gemba.deploy",
@@ -90,6 +97,22 @@ pub fn register() {
         c"Registers new tables of sqp.watched_schemas for refresh.",
         c"Off, tables are created, renamed and dropped without sqp.refresh_config following; sqp.register_existing() makes up for it.",
         &AUTO_REGISTER,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"gemba.change_reason",
+        c"Why something is changed, for the audit trail.",
+        c"Written to change_reason of every entry; set it for a transaction with SET LOCAL.",
+        &CHANGE_REASON,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"gemba.client_ip",
+        c"The address that a request came from, for the audit trail.",
+        c"Written to ip_address of every entry instead of the connection's; what is no address is ignored.",
+        &CLIENT_IP,
         GucContext::Userset,
         GucFlags::default(),
     );

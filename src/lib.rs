@@ -195,6 +195,25 @@ extension_sql_file!(
     name = "cloudwatcher_approvals",
     requires = ["cloudwatcher_orders"]
 );
+// Requests, in parts, each after the one before.
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/rules.sql",
+    name = "cloudwatcher_requests_rules",
+    requires = ["cloudwatcher_identity"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/submit.sql",
+    name = "cloudwatcher_requests_submit",
+    requires = [
+        "cloudwatcher_requests_rules",
+        cloudwatcher::requests::months::_ready_requests,
+    ]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/work.sql",
+    name = "cloudwatcher_requests_work",
+    requires = ["cloudwatcher_requests_submit"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]

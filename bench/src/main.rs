@@ -10,11 +10,13 @@
 //! - `queue`: rounds of work that several clients take from one queue
 //! - `sqp`: claiming and planning refreshes beside a bare queue, and the job worker
 //! - `reporting`: the reports' aggregate and dashboards beside hand-written SQL, and their weeks beside a bare queue
+//! - `cloudwatcher`: the seed's queries under policies
 //! - `report`: the table
 //!
 //! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
 //! that must agree are compared, and the benchmark stops when they do not.
 
+mod cloudwatcher;
 mod data;
 mod full;
 mod plant;
@@ -44,10 +46,11 @@ const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [opti
                   measures nothing
   --full          also all 124.9 million readings
   --full-seed     with --full: the seed's own tables with all readings too (long)
-  --only ROOM     telemetry, plant, reporting or sqp (default: all)";
+  --only ROOM     telemetry, plant, reporting, sqp or cloudwatcher (default: all)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
+    Cloudwatcher,
     Telemetry,
     Plant,
     Reporting,
@@ -117,7 +120,10 @@ fn options() -> Result<Option<Options>> {
                     "plant" => Room::Plant,
                     "reporting" => Room::Reporting,
                     "sqp" => Room::Sqp,
-                    other => bail!("--only {other}: there are telemetry, plant, reporting and sqp"),
+                    "cloudwatcher" => Room::Cloudwatcher,
+                    other => bail!(
+                        "--only {other}: there are telemetry, plant, reporting, sqp and cloudwatcher"
+                    ),
                 });
             }
             Long("help") | Short('h') => return Ok(None),
@@ -162,6 +168,9 @@ fn measure(options: &Options) -> Result<()> {
     }
     if options.wants(Room::Sqp) {
         sqp::measure(&server, options, &mut report)?;
+    }
+    if options.wants(Room::Cloudwatcher) {
+        cloudwatcher::measure(&server, options, &mut report)?;
     }
     report.finish(&options.out)
 }

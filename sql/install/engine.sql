@@ -110,6 +110,46 @@ CREATE FUNCTION gemba_internal.capture_rows() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_capture_rows';
 CREATE FUNCTION gemba_internal.capture_truncate() RETURNS trigger
   LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_capture_truncate';
+CREATE FUNCTION gemba_internal.audit_rows() RETURNS trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_audit_rows';
+
+-- The options of an audited table stand in the arguments of its triggers.
+CREATE VIEW gemba.audited_tables WITH (security_invoker = true) AS
+  SELECT t.tgrelid::pg_catalog.regclass AS target, o.exclude, o.mask, o.full_rows, o.enabled,
+         NOT EXISTS (
+           SELECT FROM pg_catalog.unnest(o.exclude OPERATOR(pg_catalog.||) o.mask) AS named
+            WHERE NOT EXISTS (
+              SELECT FROM pg_catalog.pg_attribute AS a
+               WHERE a.attrelid OPERATOR(pg_catalog.=) t.tgrelid AND a.attname OPERATOR(pg_catalog.=) named
+                 AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped)) AS complete
+    FROM (SELECT DISTINCT ON (t.tgrelid) t.tgrelid, t.tgfoid, t.tgargs
+            FROM pg_catalog.pg_trigger AS t
+            JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+            JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+            JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
+           WHERE n.nspname OPERATOR(pg_catalog.=) 'gemba_internal' AND p.proname OPERATOR(pg_catalog.=) 'audit_rows'
+             AND NOT c.relispartition
+           ORDER BY t.tgrelid, t.tgname) AS t
+   CROSS JOIN LATERAL (
+     SELECT pg_catalog.convert_from(
+              pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1), 'UTF8'
+            )::pg_catalog.jsonb AS options) AS a
+   CROSS JOIN LATERAL (
+     SELECT ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.options OPERATOR(pg_catalog.->) 'exclude')::name) AS exclude,
+            ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.options OPERATOR(pg_catalog.->) 'mask')::name) AS mask,
+            (a.options OPERATOR(pg_catalog.->>) 'full_rows')::boolean AS full_rows,
+            -- Four triggers on the table and on each of its partitions that can have them.
+            NOT EXISTS (
+              SELECT FROM pg_catalog.pg_class AS c
+               WHERE (c.oid OPERATOR(pg_catalog.=) t.tgrelid
+                      OR c.oid OPERATOR(pg_catalog.=) ANY (SELECT q.relid FROM pg_catalog.pg_partition_tree(t.tgrelid) AS q))
+                 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::"char"[])
+                 AND 4 OPERATOR(pg_catalog.<>) (
+                   SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS s
+                    WHERE s.tgrelid OPERATOR(pg_catalog.=) c.oid AND s.tgfoid OPERATOR(pg_catalog.=) t.tgfoid
+                      AND s.tgargs OPERATOR(pg_catalog.=) t.tgargs
+                      AND s.tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::"char"[]))) AS enabled) AS o;
+COMMENT ON VIEW gemba.audited_tables IS 'tables under gemba.audit(): what is left out or masked; enabled: all their triggers are there and on; complete: every column that is named is still there (otherwise all but the key is masked)';
 
 -- The catalog forgets tables that are dropped; otherwise it would keep oids that another table may get.
 CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger

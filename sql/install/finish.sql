@@ -17,6 +17,9 @@ GRANT EXECUTE ON FUNCTION
     gemba_internal.capture_truncate()
   TO PUBLIC;
 
+-- Audit: capture.
+GRANT EXECUTE ON FUNCTION gemba_internal.audit_rows() TO PUBLIC;
+
 -- Clients -----------------------------------------------------------------------------------------
 GRANT USAGE ON SCHEMA cloudwatcher, plant, reporting, sqp, telemetry TO authenticated, service_role;
 -- Rollups and live views of anybody's tables call these with the rights of owner and reader. The first
@@ -126,6 +129,17 @@ GRANT EXECUTE ON FUNCTION
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
 
+-- Cloudwatcher: requests. Who may what is asked in each of them.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.payload_hash(jsonb), cloudwatcher.submit_request(text, text, jsonb, jsonb),
+    cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid)
+  TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.claim_requests(text, int, interval, text[]), cloudwatcher.extend_lease(text, uuid[], interval),
+    cloudwatcher.begin_response(uuid, text), cloudwatcher.complete_request(uuid, jsonb, boolean, text),
+    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean)
+  TO service_role;
+
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
@@ -175,6 +189,9 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
   TO service_role;
+-- Audit: history. These read with the caller's rights.
+GRANT EXECUTE ON FUNCTION gemba.row_history(regclass, text), gemba.row_at(regclass, text, timestamptz)
+  TO authenticated, service_role;
 -- Reading the server's files is a right of its own.
 GRANT USAGE ON SCHEMA telemetry TO pg_read_server_files;
 GRANT EXECUTE ON FUNCTION telemetry.import_csv(text, int, text, text, text) TO pg_read_server_files;
@@ -356,6 +373,17 @@ COMMENT ON FUNCTION cloudwatcher.my_approvals() IS 'what the caller is waited fo
 COMMENT ON FUNCTION cloudwatcher.mark_ordered(uuid, date) IS 'says that an approved order has been placed; safe to repeat';
 COMMENT ON FUNCTION cloudwatcher.receive_items(uuid, jsonb, uuid) IS 'takes in what came of an order (all that is open, or some items), with its stock; safe to repeat with an operation id; returns the state, what was taken in and what is still open';
 COMMENT ON FUNCTION cloudwatcher.cancel_order(uuid, text) IS 'ends an order of which nothing was received; safe to repeat; returns the state';
+-- Cloudwatcher: requests.
+COMMENT ON FUNCTION cloudwatcher.payload_hash(jsonb) IS 'SHA-256 (hexadecimal) of a payload in canonical form; equal payloads have the same';
+COMMENT ON FUNCTION cloudwatcher.submit_request(text, text, jsonb, jsonb) IS 'a device''s request; the same payload of the same device and type is the same request, as long as that is kept';
+COMMENT ON FUNCTION cloudwatcher.submit_requests(jsonb) IS 'up to 1000 of them; what is wrong with one is told in its row and spares the others';
+COMMENT ON FUNCTION cloudwatcher.claim_requests(text, int, interval, text[]) IS 'gives a worker up to n pending requests (of some types), the oldest first, until the lease ends';
+COMMENT ON FUNCTION cloudwatcher.extend_lease(text, uuid[], interval) IS 'a worker needs longer; returns those that are still its own';
+COMMENT ON FUNCTION cloudwatcher.begin_response(uuid, text) IS 'announces the answer to a request that is being worked on; returns the response''s id';
+COMMENT ON FUNCTION cloudwatcher.complete_request(uuid, jsonb, boolean, text) IS 'answers a request; returns the response''s id; again with the same answer: the same';
+COMMENT ON FUNCTION cloudwatcher.complete_requests(jsonb, text) IS 'answers many; what cannot be completed is told in its row and spares the others';
+COMMENT ON FUNCTION cloudwatcher.fail_request(uuid, text, text, boolean) IS 'a request was not to be answered: pending again after a while, or failed after settings.max_attempts or without retry; returns which';
+COMMENT ON FUNCTION cloudwatcher.retry_request(uuid) IS 'a failed request is tried again from the beginning; returns its status';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
@@ -363,6 +391,15 @@ COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers wha
 COMMENT ON FUNCTION gemba.seal_audit() IS 'seals the rows of the audit trail whose transactions have ended: one row for each batch; none where there was nothing to seal';
 COMMENT ON FUNCTION gemba.audit_head() IS 'the last seal and its hash, to be written down elsewhere: whoever changes the trail cannot change that';
 COMMENT ON FUNCTION gemba.verify_audit(timestamptz, timestamptz, bigint, text) IS 'what is wrong with the audit trail (rows altered, removed or inserted; seals altered or missing), for the batches that touch the times from "from" to "to"; no row: it is what was sealed. known_seal and known_hash: what audit_head() returned once';
+-- Audit: history.
+COMMENT ON FUNCTION gemba.row_history(regclass, text) IS 'what the audit trail says of a record, in order, also under keys that it had before or got later; a key of several columns is a JSON array of its values';
+COMMENT ON FUNCTION gemba.row_at(regclass, text, timestamptz) IS 'the record that had this key at that time, as far as it is logged; NULL: there was none; an error where the audit trail does not tell';
+
+-- Audit: capture.
+COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a table from now on, but for the columns named (called again, with those only); returns whether that changed anything';
+COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an audited table: columns of which the log only says that they changed, and whether an UPDATE logs the whole row; NULL leaves it as it is; returns whether that changed anything';
+COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
+COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

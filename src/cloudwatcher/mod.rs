@@ -9,6 +9,10 @@
 
 pub mod access;
 pub mod forecast;
+//! - [`requests`]: what devices ask for and what they are answered
+
+pub mod access;
+pub mod requests;
 
 use crate::engine::migrate::Module;
 use crate::migration;
@@ -25,5 +29,7 @@ pub const MODULE: Module = Module {
         migration!("cloudwatcher", 2, "0002_requests", "requests"),
         migration!("cloudwatcher", 3, "0003_parts", "parts"),
         migration!("cloudwatcher", 4, "0004_orders", "orders"),
+        migration!("cloudwatcher", 5, "0005_jobs", "jobs"),
+        migration!("cloudwatcher", 6, "0006_audit", "audit"),
     ],
 };

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod calendar;
+pub mod canonical;
 pub mod cu_bems;
 pub mod dag;
 pub mod dashboard;

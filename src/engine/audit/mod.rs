@@ -2,11 +2,31 @@
 //!
 //! The log stands where seed 004 puts it, in schema `cloudwatcher`; its tables are a module of their own, so
 //! that every room can be audited without that one.
+//!
+//! - `api`: puts tables under audit
+//! - `triggers`, `options`: what makes a table an audited one, and what is logged of it
+//! - `capture`: the trigger; `table`: what a process knows about a table
+//! - `log`, `place`: writing entries, and where to; `ids`, `who`: what they all have
 
+mod api;
+mod capture;
+mod ids;
+mod log;
+mod options;
+mod place;
+mod table;
+pub mod triggers;
+mod who;
+
+pub mod history;
 pub mod seals;
 
 use crate::engine::migrate::Module;
 use crate::migration;
+use std::ffi::CStr;
+
+/// Schema and name of the log, as the module's migrations make it.
+const LOG: (&CStr, &CStr) = (c"cloudwatcher", c"audit_logs");
 
 pub const MODULE: Module = Module {
     name: "audit",

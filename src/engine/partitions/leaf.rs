@@ -1,7 +1,7 @@
 //! Making and retiring one partition.
 
 use super::set::{Leaf, Set};
-use crate::engine::rollups;
+use crate::engine::{audit, rollups};
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
 use crate::postgres::{backend, lock, role, spi};
@@ -139,6 +139,7 @@ pub fn attach(set: &Set, leaf: &Relation, from: i64, to: i64) -> Result<()> {
             &[],
         )
     })?;
+    audit::triggers::watch_leaf(parent.oid, leaf)?;
     rollups::capture::watch_truncate(parent.oid, leaf)
 }
 
@@ -251,6 +252,7 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
         "drop" => return Ok(Some("dropped")),
         "archive" => {
             rollups::capture::unwatch_truncate(&relation)?;
+            audit::triggers::unwatch_leaf(&relation)?;
             // With the extension's rights: the archive belongs to it, and takes no objects from others.
             let relation = make_name_free_in_archive(&relation)?;
             spi::write(
@@ -259,7 +261,10 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
             )?;
             return Ok(Some("archived"));
         }
-        _ => rollups::capture::unwatch_truncate(&relation)?,
+        _ => {
+            rollups::capture::unwatch_truncate(&relation)?;
+            audit::triggers::unwatch_leaf(&relation)?;
+        }
     }
     Ok(Some("detached"))
 }

@@ -19,6 +19,7 @@ use super::definition::Rollup;
 use crate::error::{OrRaise, Result};
 use crate::postgres::relation::Relation;
 use crate::postgres::spi::{self, ident, literal};
+use crate::postgres::trigger::{self, argument};
 use crate::postgres::{lock, time};
 use gemba_core::calendar::Step;
 use gemba_core::ranges::RangeSet;
@@ -26,7 +27,6 @@ use pgrx::callbacks::{PgXactCallbackEvent, register_xact_callback};
 use pgrx::prelude::*;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CStr;
 
 /// What one trigger (of one partition) needs to know; read from its arguments once a transaction.
 struct Capture {
@@ -334,7 +334,7 @@ pub unsafe extern "C-unwind" fn gemba_capture_rows(
     // SAFETY: the context of a trigger call is a TriggerData that lives as long as the call, and its
     // relation, trigger and tuples with it.
     unsafe {
-        let data = trigger_data(fcinfo);
+        let data = trigger::data(fcinfo);
         let trigger = (*data).tg_trigger;
         let descriptor = (*(*data).tg_relation).rd_att;
         MEMORY.with_borrow_mut(|memory| {
@@ -391,7 +391,7 @@ pub unsafe extern "C-unwind" fn gemba_capture_truncate(
 ) -> pg_sys::Datum {
     // SAFETY: as above.
     let (rollup, table) = unsafe {
-        let data = trigger_data(fcinfo);
+        let data = trigger::data(fcinfo);
         let trigger = &*(*data).tg_trigger;
         (
             argument(trigger, 0).parse::<i32>().unwrap_or_default(),
@@ -431,33 +431,6 @@ pub extern "C" fn pg_finfo_gemba_capture_rows() -> &'static pg_sys::Pg_finfo_rec
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_gemba_capture_truncate() -> &'static pg_sys::Pg_finfo_record {
     &pg_sys::Pg_finfo_record { api_version: 1 }
-}
-
-/// # Safety
-/// `fcinfo` is the argument of a call by PostgreSQL.
-unsafe fn trigger_data(fcinfo: pg_sys::FunctionCallInfo) -> *mut pg_sys::TriggerData {
-    // SAFETY: called_as_trigger looks at the node tag before the pointer is used as TriggerData.
-    unsafe {
-        if !pgrx::trigger_support::called_as_trigger(fcinfo) {
-            pgrx::ereport!(
-                ERROR,
-                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "this function can only be called as a trigger"
-            );
-        }
-        (*fcinfo).context.cast()
-    }
-}
-
-/// The n-th argument of a trigger; empty when there is none.
-fn argument(trigger: &pg_sys::Trigger, index: i16) -> String {
-    if index >= trigger.tgnargs {
-        return String::new();
-    }
-    // SAFETY: tgargs holds tgnargs C strings.
-    unsafe { CStr::from_ptr(*trigger.tgargs.offset(index as isize)) }
-        .to_string_lossy()
-        .into_owned()
 }
 
 /// # Safety

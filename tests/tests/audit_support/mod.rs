@@ -45,3 +45,7 @@ pub fn problems(client: &mut Client) -> Vec<String> {
         "SELECT problem, seal, record, table_name FROM gemba.verify_audit() ORDER BY 2, 1, 3",
     )
 }
+
+/// What an audited table's triggers do, in SQL, for a test that is about something else: `audit_test.watch(table,
+/// exclude, mask, full_rows)` and `audit_test.unwatch(table)`.
+pub const WATCH: &str = include_str!("watch.sql");

@@ -1,0 +1,158 @@
+//! Where the next entry goes: the log's partition of this year.
+
+#![expect(unsafe_code, reason = "reads the server's own description of a table")]
+
+use super::{LOG, table};
+use crate::engine::partitions::ensure_written;
+use crate::engine::partitions::set::{self, Set};
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::{role, time};
+use pgrx::{PgTupleDesc, pg_sys};
+use std::cell::Cell;
+
+/// The columns that an entry has, in the order in which [`super::log`] gives them.
+pub const COLUMNS: [&str; 14] = [
+    "id",
+    "table_name",
+    "operation",
+    "record_id",
+    "user_id",
+    "role_name",
+    "old_values",
+    "new_values",
+    "change_reason",
+    "ip_address",
+    "transaction_id",
+    "system_id",
+    "statement_at",
+    "created_at",
+];
+
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    log: pg_sys::Oid,
+    pub leaf: pg_sys::Oid,
+    /// The times that belong here.
+    from: i64,
+    to: i64,
+    /// Where in a row each of [`COLUMNS`] stands.
+    pub columns: [usize; COLUMNS.len()],
+}
+
+thread_local! {
+    static PLACE: Cell<Option<Place>> = const { Cell::new(None) };
+}
+
+/// Forgets it when it is about one of these tables.
+pub fn forget(is: impl Fn(pg_sys::Oid) -> bool) {
+    if PLACE
+        .get()
+        .is_some_and(|place| is(place.log) || is(place.leaf))
+    {
+        PLACE.set(None);
+    }
+}
+
+/// The log's oid.
+///
+/// # Errors
+/// `55000` when it has not been deployed.
+pub fn log() -> Result<pg_sys::Oid> {
+    // SAFETY: look-ups in the system caches; with missing_ok an unknown name is no error.
+    let oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(LOG.0.as_ptr(), true);
+        pg_sys::get_relname_relid(LOG.1.as_ptr(), schema)
+    };
+    if oid == pg_sys::InvalidOid {
+        return Err(Error::state("there is no audit log in this database")
+            .detail("its module has not been deployed, or was taken away")
+            .hint("SELECT * FROM gemba.deploy('audit')"));
+    }
+    Ok(oid)
+}
+
+/// The partition for entries of this time, open and locked as for any INSERT. It is made when it is missing.
+pub fn open(at: i64) -> (pg_sys::Relation, Place) {
+    loop {
+        let known = PLACE
+            .get()
+            .filter(|place| (place.from..place.to).contains(&at));
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let before = table::changes();
+                let place = find(at).or_raise();
+                if table::changes() == before {
+                    PLACE.set(Some(place));
+                }
+                place
+            }
+        };
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let before = table::changes();
+        // SAFETY: an oid that is none any more opens nothing.
+        let relation = unsafe { pg_sys::try_table_open(place.leaf, lock) };
+        // While we waited for the lock it may have ceased to be the log's partition.
+        let same = PLACE.get().is_some_and(|known| known.leaf == place.leaf);
+        if !relation.is_null() && (same || table::changes() == before) {
+            return (relation, place);
+        }
+        if !relation.is_null() {
+            // SAFETY: it was opened above, and is not used any more.
+            unsafe { pg_sys::table_close(relation, lock) };
+        }
+        PLACE.set(None);
+    }
+}
+
+/// Looks it up with the extension's rights, which whoever writes to an audited table need not have.
+fn find(at: i64) -> Result<Place> {
+    let log = log()?;
+    let leaf = role::with_pinned_search_path(|| {
+        role::as_extension(|| {
+            if let Some(set) = Set::find(log)? {
+                ensure_written(&set, at, at + 1)?;
+            }
+            let leaves = set::leaves(log, "UTC")?;
+            Ok(leaves
+                .into_iter()
+                .find(|leaf| (leaf.from..leaf.to).contains(&at)))
+        })
+    })?;
+    let Some(leaf) = leaf else {
+        return Err(Error::state("the audit log has no partition for this time")
+            .detail(format!("an entry of {}", time::instant_text(at)))
+            .hint("call gemba.manage_partitions() for the log, or make the partition"));
+    };
+    Ok(Place {
+        log,
+        leaf: leaf.oid,
+        from: leaf.from,
+        to: leaf.to,
+        columns: columns(leaf.oid)?,
+    })
+}
+
+fn columns(leaf: pg_sys::Oid) -> Result<[usize; COLUMNS.len()]> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: opened, copied from and closed.
+    let descriptor = unsafe {
+        let relation = pg_sys::table_open(leaf, lock);
+        let descriptor = PgTupleDesc::from_pg_copy((*relation).rd_att);
+        pg_sys::table_close(relation, lock);
+        descriptor
+    };
+    let mut columns = [0; COLUMNS.len()];
+    for (place, name) in columns.iter_mut().zip(COLUMNS) {
+        let column = descriptor
+            .iter()
+            .find(|a| !a.attisdropped && a.name() == name);
+        let Some(column) = column else {
+            return Err(Error::state("the audit log lacks a column")
+                .detail(format!("column {name:?}"))
+                .hint("deploy the module audit anew, or put the column back"));
+        };
+        *place = column.attnum as usize - 1;
+    }
+    Ok(columns)
+}
