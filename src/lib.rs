@@ -177,7 +177,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/cloudwatcher/supply.sql",
     name = "cloudwatcher_supply",
-    requires = ["cloudwatcher_stock"]
+    requires = ["cloudwatcher_stock", cloudwatcher::forecast::_forecast]
 );
 // Cloudwatcher: orders.
 extension_sql_file!(

@@ -111,9 +111,10 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text),
     cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
   TO authenticated, service_role;
--- Cloudwatcher: what to order. These read with the caller's rights, and the last three only raise errors.
+-- Cloudwatcher: what to order. These read with the caller's rights; those with _ calculate, or raise errors.
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.best_supplier(uuid, uuid, int), cloudwatcher.reorder_report(uuid),
+    cloudwatcher.consumption_forecast(uuid, uuid, int, uuid, date), cloudwatcher._forecast(float8[], int),
     cloudwatcher._not_found(text, uuid), cloudwatcher._refuse_part(uuid, uuid), cloudwatcher._refuse_quantity(int)
   TO authenticated, service_role;
 
@@ -364,6 +365,7 @@ COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uui
 COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
 -- Cloudwatcher: what to order.
 COMMENT ON FUNCTION cloudwatcher.best_supplier(uuid, uuid, int) IS 'who sells a part (or a variant of it), best first: preferred, then what the order would cost with its least quantity, then lead time';
+COMMENT ON FUNCTION cloudwatcher.consumption_forecast(uuid, uuid, int, uuid, date) IS 'how many of a part will be used on each of so many days after as_of (yesterday), with limits of 95 %: Holt and Winters with a season of a week, Syntetos and Boylan where use is intermittent, or the mean of less than two weeks';
 COMMENT ON FUNCTION cloudwatcher.reorder_report(uuid) IS 'stock at or below its reorder point (or short of what was promised) that the caller sees: what is on order, how many more to order of whom, for how many days it lasts';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
 COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';

@@ -5,6 +5,10 @@
 //! calls; tables are for reading, under policies.
 //!
 //! - [`access`]: what the caller may do and see, for the policies and for those functions
+//! - [`forecast`]: how many of a part will be used
+
+pub mod access;
+pub mod forecast;
 //! - [`requests`]: what devices ask for and what they are answered
 
 pub mod access;

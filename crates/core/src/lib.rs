@@ -8,6 +8,7 @@ pub mod cu_bems;
 pub mod dag;
 pub mod dashboard;
 pub mod fixed;
+pub mod forecast;
 pub mod insights;
 pub mod instant;
 pub mod local_time;
