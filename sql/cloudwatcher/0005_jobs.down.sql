@@ -1,0 +1,1 @@
+SELECT gemba.unschedule('cloudwatcher: approvals');
