@@ -492,3 +492,110 @@ fn every_state_of_every_record() -> Result<()> {
     }
     Ok(())
 }
+
+/// The same with the triggers of gemba.audit(), whose keys are of every type.
+#[test]
+fn what_the_triggers_write_is_followed() -> Result<()> {
+    let db = extended("history_real")?;
+    let mut client = db.connect()?;
+    let types = [
+        ("int", "1", "2"),
+        ("bigint", "-1", "9000000000"),
+        ("numeric", "1.50", "2.00"),
+        ("float8", "1.5", "1e100"),
+        ("boolean", "true", "false"),
+        ("text", "'a \"b\"'", "'ü'"),
+        ("varchar(20)", "'a'", "'b'"),
+        ("char(5)", "'a'", "'b'"),
+        (
+            "uuid",
+            "'00000000-0000-0000-0000-00000000000A'",
+            "gen_random_uuid()",
+        ),
+        ("date", "'2026-01-31'", "'infinity'"),
+        ("timestamp", "'2026-01-31 10:20:30.5'", "'-infinity'"),
+        (
+            "timestamptz",
+            "'2026-01-31 10:20:30.5+03'",
+            "'2026-07-31 10:20:30+00'",
+        ),
+        ("interval", "'1 day 2 hours'", "'1 month'"),
+        ("bytea", "'\\x00ff'", "'\\x'"),
+        ("inet", "'10.0.0.1/8'", "'::1'"),
+        ("int[]", "'{1,2}'", "'{}'"),
+        ("jsonb", "'{\"a\": [1]}'", "'\"text\"'"),
+        ("mood", "'good'", "'bad'"),
+        ("range", "'[1,2)'", "'empty'"),
+    ];
+    client.batch_execute(
+        "CREATE TYPE mood AS ENUM ('good', 'bad'); CREATE DOMAIN range AS int4range; SET timezone = 'Asia/Kolkata'",
+    )?;
+    for (number, (type_name, first, second)) in types.iter().enumerate() {
+        let single = format!("single{number}");
+        let double = format!("double{number}");
+        client.batch_execute(&format!(
+            "CREATE TABLE {single} (k {type_name} PRIMARY KEY, v int);
+             CREATE TABLE {double} (n int, k {type_name}, v int, PRIMARY KEY (k, n));
+             SELECT gemba.audit('{single}'), gemba.audit('{double}');
+             INSERT INTO {single} VALUES ({first}, 1); INSERT INTO {double} VALUES (7, {first}, 1);
+             UPDATE {single} SET v = 2; UPDATE {double} SET v = 2"
+        ))?;
+        let before = now(&mut client);
+        client.batch_execute(&format!(
+            "UPDATE {single} SET k = {second}; UPDATE {double} SET k = {second};
+             UPDATE {single} SET v = 3; UPDATE {double} SET v = 3"
+        ))?;
+        for name in [single, double] {
+            let keys: Vec<String> = table(
+                &mut client,
+                &format!(
+                    "SELECT record_id FROM cloudwatcher.audit_logs WHERE table_name = 'public.{name}' AND record_id IS NOT NULL ORDER BY id"
+                ),
+            );
+            assert_eq!(keys.len(), 4, "{type_name}");
+            ensure!(
+                keys[0] == keys[1] && keys[1] != keys[2] && keys[2] == keys[3],
+                "{keys:?}"
+            );
+            for timezone in ["UTC", "Asia/Kolkata"] {
+                client.batch_execute(&format!("SET timezone = '{timezone}'"))?;
+                let old = row_at(&mut client, &name, &keys[0], &before)?;
+                ensure!(old.contains("\"v\":2"), "{type_name} {keys:?}: {old}");
+                let states = [
+                    row_at(&mut client, &name, &keys[0], "infinity")?,
+                    row_at(&mut client, &name, &keys[2], &before)?,
+                ];
+                assert_eq!(states, ["none", "none"], "{type_name} {keys:?}");
+                for key in [&keys[0], &keys[3]] {
+                    let found = client.query(
+                        "SELECT id FROM gemba.row_history($1::text::regclass, $2)",
+                        &[&name, &key],
+                    )?;
+                    assert_eq!(found.len(), 4, "{type_name} {key}");
+                }
+            }
+            let (state, row) = (
+                row_at(&mut client, &name, &keys[3], "infinity")?,
+                value(
+                    &mut client,
+                    &format!("SELECT replace(to_jsonb(t)::text, ' ', '') FROM {name} t"),
+                ),
+            );
+            assert_eq!(state, row, "{type_name}");
+        }
+    }
+    // From the beginning of the trail to its end.
+    client.batch_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, a text, s text); INSERT INTO t VALUES (1, 'old', 'secret');
+         SELECT gemba.audit('t', 's'); UPDATE t SET a = 'x', s = 'other'; TRUNCATE t; SELECT gemba.unaudit('t')",
+    )?;
+    assert_eq!(
+        history(&mut client, "t", "1"),
+        [r#"UPDATE | {"a":"old"} | {"a":"x"}"#, "TRUNCATE | - | -"]
+    );
+    assert_eq!(
+        row_at(&mut client, "t", "1", "infinity")?,
+        "the table was not under audit at that time"
+    );
+    Ok(())
+}

@@ -612,7 +612,7 @@ fn arguments_that_make_no_sense() -> Result<()> {
     );
     client.batch_execute("ROLLBACK; BEGIN READ ONLY")?;
     client.query("SELECT * FROM gemba.verify_audit()", &[])?;
-    client.batch_execute("ROLLBACK; SELECT gemba.undeploy('audit', true)")?;
+    client.batch_execute("ROLLBACK; SELECT gemba.undeploy('cloudwatcher', true), gemba.undeploy('audit', true)")?;
     for function in ["seal_audit", "verify_audit", "audit_head"] {
         let error = expect_sqlstate(
             client.query(&format!("SELECT * FROM gemba.{function}()"), &[]),
@@ -801,5 +801,37 @@ fn the_job_is_there() -> Result<()> {
         ),
         ["succeeded"]
     );
+    Ok(())
+}
+
+/// What the triggers write in the server's own form reads the same when it comes back from a dump.
+#[test]
+fn what_the_triggers_write_is_sealed() -> Result<()> {
+    let db = extended("seal_real")?;
+    let mut client = db.connect()?;
+    client.batch_execute(
+        "CREATE TABLE t (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), n numeric, f float8, b boolean, at timestamptz, d date,
+                         j jsonb, k json, a int[], t text, secret text, i interval, x bytea);
+         SELECT gemba.audit('t', 'secret');
+         SET timezone = 'Asia/Kathmandu'; SET gemba.change_reason = 'ü because'; SET gemba.client_ip = '2001:db8::1';
+         INSERT INTO t (n, f, b, at, d, j, k, a, t, i, x) VALUES
+           (1.500, 1e300, true, now(), 'infinity', '{\"b\": [1.10, {}], \"a\": null}', '{\"b\" : 1, \"b\":2}', '{1,NULL}', 'ü\"\\\\', '1 day', '\\xff'),
+           ('NaN', 'NaN', NULL, '-infinity', '0044-03-15 BC', '[]', '[1.0e5]', '{}', repeat('long', 5000), '-1 mon', ''),
+           (12345678901234567890.00001, -0.0, false, '2026-02-28 12:00+00', '2026-02-28', '\"x\"', 'null', '{{1},{2}}', '', '0', NULL);
+         UPDATE t SET n = n * 2, t = t || 'x', j = jsonb_build_array(n, f::text); DELETE FROM t WHERE b; TRUNCATE t; SELECT gemba.unaudit('t')",
+    )?;
+    seal_all(&mut client);
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT sum(row_count) FROM cloudwatcher.audit_seals"
+        ),
+        "10"
+    );
+    assert_eq!(problems(&mut client), NONE);
+    let restored = db.cluster().database("seal_real_restored")?;
+    dump_into(&db, &restored)?;
+    let mut client = restored.connect()?;
+    assert_eq!(problems(&mut client), NONE);
     Ok(())
 }

@@ -117,7 +117,6 @@ fn the_same_operation_at_once_is_done_once() -> Result<()> {
             let mut answers = Vec::new();
             for sql in [
                 format!(
-                    "SELECT quantity_on_hand >= 10 FROM cloudwatcher.receive_stock('{FILTER}', '{AT_A}', 10, operation => '{number}')"
                     "SELECT operation_id FROM cloudwatcher.receive_stock('{FILTER}', '{AT_A}', 10, operation => '{number}')"
                 ),
                 format!(
@@ -127,7 +126,6 @@ fn the_same_operation_at_once_is_done_once() -> Result<()> {
                     "SELECT consumption_id FROM cloudwatcher.consume_part('{FILTER}', '{AT_A}', 3, reservation => '{number}', operation => '{number}')"
                 ),
                 format!(
-                    "SELECT open >= 2 FROM cloudwatcher.release_stock('{number}', 2, '{number}')"
                     "SELECT reservation_id FROM cloudwatcher.release_stock('{number}', 2, '{number}')"
                 ),
                 format!(
@@ -140,9 +138,6 @@ fn the_same_operation_at_once_is_done_once() -> Result<()> {
             Ok(answers)
         });
         assert!(
-            answers
-                .iter()
-                .all(|answer| answer[0] == answers[0][0] && answer[2] == answers[0][2]),
             answers.iter().all(|answer| *answer == answers[0]),
             "{answers:?}"
         );
@@ -190,7 +185,6 @@ fn transfers_in_all_directions_do_not_wait_for_each_other() -> Result<()> {
     let done: u32 = at_once(&db, 8, |thread, client| {
         let mut random = Random::new(thread);
         let mut done = 0;
-        for step in 0..250 {
         for step in 0..150 {
             let sql = format!(
                 "SELECT cloudwatcher.{}",
@@ -202,7 +196,6 @@ fn transfers_in_all_directions_do_not_wait_for_each_other() -> Result<()> {
     })
     .into_iter()
     .sum();
-    assert!(done > 400, "{done}");
     assert!(done > 250, "{done}");
     assert_ne!(
         value(
@@ -229,7 +222,6 @@ fn killed_clients_leave_nothing_half_done() -> Result<()> {
     for room in [AT_A, AT_B] {
         served(
             &mut client,
-            &format!("SELECT cloudwatcher.receive_stock('{FILTER}', '{room}', 300)"),
             &format!("SELECT cloudwatcher.receive_stock('{FILTER}', '{room}', 500)"),
         );
     }
@@ -253,7 +245,6 @@ fn killed_clients_leave_nothing_half_done() -> Result<()> {
                             match as_service(&mut client, |tx| tx.simple_query(&sql)) {
                                 Ok(_) => break,
                                 // Killed while it did that, or before.
-                                Err(error) if error.is_closed() || error.code().is_some_and(|code| code.code() == "57P01") => {
                                 Err(error) if error.as_db_error().is_none_or(|error| error.code().code() == "57P01") => {
                                     client = db.connect()?;
                                 }
@@ -290,14 +281,12 @@ fn killed_clients_leave_nothing_half_done() -> Result<()> {
     })?;
     assert!(killed.load(Ordering::Relaxed) > 3, "{killed:?}");
     assert_eq!(moved.load(Ordering::Relaxed), 480);
-    // Each did each of its operations once: 480 of the 600 are used up.
     // Each did each of its operations once: 480 of the 1000 are used up.
     assert_eq!(
         value(
             &mut client,
             "SELECT string_agg((quantity_on_hand, quantity_reserved)::text, ' ' ORDER BY location_id) FROM cloudwatcher.inventory"
         ),
-        "(60,0) (60,0)"
         "(260,0) (260,0)"
     );
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
+use crate::postgres::setting::with_setting;
 use crate::postgres::{role, spi, time};
 use gemba_core::seal::Id;
 use pgrx::datum::DatumWithOid;
@@ -70,13 +71,31 @@ fn state(text: Option<&str>) -> Result<State> {
     })
 }
 
+/// A column of the primary key.
+struct Column {
+    name: String,
+    /// As SQL writes it.
+    type_name: String,
+    written: Written,
+}
+
+/// How the log writes a value of a key, seen from how JSON does.
+enum Written {
+    AsInJson,
+    /// JSON writes it in the session's time zone, a key in UTC.
+    InUtc,
+    WithoutBlanks,
+    /// What is an array or an object in JSON.
+    AsInSql,
+}
+
 /// A table as its trail knows it.
 pub struct Trail {
     table: Relation,
     /// As the log names it.
     name: String,
-    /// The primary key: names, and types as SQL.
-    key: Vec<(String, String)>,
+    /// The primary key.
+    key: Vec<Column>,
     entries: RefCell<HashMap<String, Rc<Vec<Entry>>>>,
 }
 
@@ -91,18 +110,27 @@ impl Trail {
         )?;
         let table = Relation::open(root.unwrap_or(table))?;
         let key = spi::read_all(
-            "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod)
+            "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
+                    CASE WHEN a.atttypid = 'timestamptz'::regtype THEN 'time' WHEN a.atttypid = 'bpchar'::regtype THEN 'padded'
+                         WHEN t.typcategory IN ('A', 'C') THEN 'nested' ELSE '' END
                FROM pg_catalog.pg_index i
               CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+               JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
               WHERE i.indrelid = $1 AND i.indisprimary AND k.place <= i.indnkeyatts
               ORDER BY k.place",
             &[table.oid.into()],
             |row| {
-                Ok((
-                    row.get::<String>(1)?.unwrap_or_default(),
-                    row.get::<String>(2)?.unwrap_or_default(),
-                ))
+                Ok(Column {
+                    name: row.get(1)?.unwrap_or_default(),
+                    type_name: row.get(2)?.unwrap_or_default(),
+                    written: match row.get::<String>(3)?.unwrap_or_default().as_str() {
+                        "time" => Written::InUtc,
+                        "padded" => Written::WithoutBlanks,
+                        "nested" => Written::AsInSql,
+                        _ => Written::AsInJson,
+                    },
+                })
             },
         )?;
         if key.is_empty() {
@@ -136,7 +164,7 @@ impl Trail {
         }
         let values: Vec<&RawValue> = serde_json::from_str(given).unwrap_or_default();
         if values.len() != self.key.len() {
-            let columns: Vec<_> = self.key.iter().map(|(name, _)| name.as_str()).collect();
+            let columns: Vec<_> = self.key.iter().map(|column| column.name.as_str()).collect();
             return Err(
                 Error::invalid("the record's id has to be an array of its key's values")
                     .detail(format!("record_id {given:?}, key ({})", columns.join(", ")))
@@ -186,7 +214,7 @@ impl Trail {
         let names: Vec<_> = self
             .key
             .iter()
-            .map(|(name, _)| spi::literal(name))
+            .map(|column| spi::literal(&column.name))
             .collect();
         let uuid = |id: Option<Id>| id.map(pgrx::Uuid::from_bytes);
         self.read(
@@ -209,24 +237,30 @@ impl Trail {
         );
         let mut all: Vec<DatumWithOid> = vec![self.name.as_str().into()];
         all.extend(args);
-        spi::read_all(&sql, &all, entry)
+        with_setting(c"timezone", "UTC", || spi::read_all(&sql, &all, entry))
     }
 
     /// The key before an UPDATE, in SQL, as the log writes keys.
     fn old_key(&self) -> String {
         let table = self.table.sql();
-        let mut values = self.key.iter().enumerate().map(|(place, (name, _))| {
-            let (text, column) = (spi::literal(name), spi::ident(name));
+        let mut values = self.key.iter().enumerate().map(|(place, column)| {
+            let name = spi::literal(&column.name);
+            let value = format!("(l.old_values ->> {name})");
+            let written = match column.written {
+                Written::AsInJson => value,
+                Written::InUtc => format!("(pg_catalog.to_jsonb({value}::timestamptz) #>> '{{}}')"),
+                Written::WithoutBlanks => format!("pg_catalog.rtrim({value}, ' ')"),
+                Written::AsInSql => format!(
+                    "pg_catalog.format('%s', (pg_catalog.jsonb_populate_record(
+                       NULL::{table}, pg_catalog.jsonb_build_object({name}, l.old_values -> {name}))).{})",
+                    spi::ident(&column.name)
+                ),
+            };
             let otherwise = match self.key.len() {
                 1 => "l.record_id".to_owned(),
                 _ => format!("(l.record_id::jsonb ->> {place})"),
             };
-            // By way of the column's type, because JSON writes some values in another way.
-            format!(
-                "CASE WHEN l.old_values ? {text} THEN pg_catalog.format('%s', (pg_catalog.jsonb_populate_record(
-                   NULL::{table}, pg_catalog.jsonb_build_object({text}, l.old_values -> {text}))).{column})
-                 ELSE {otherwise} END"
-            )
+            format!("CASE WHEN l.old_values ? {name} THEN {written} ELSE {otherwise} END")
         });
         if self.key.len() == 1 {
             return values.next().unwrap_or_default();
@@ -244,12 +278,16 @@ impl Trail {
             .key
             .iter()
             .enumerate()
-            .map(|(place, (name, type_name))| {
+            .map(|(place, column)| {
                 let value = match self.key.len() {
                     1 => "$1".to_owned(),
                     _ => format!("($1::jsonb ->> {place})"),
                 };
-                format!("t.{} = {value}::{type_name}", spi::ident(name))
+                format!(
+                    "t.{} = {value}::{}",
+                    spi::ident(&column.name),
+                    column.type_name
+                )
             })
             .collect();
         let text = spi::read_one::<String>(
