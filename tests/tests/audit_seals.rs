@@ -612,7 +612,9 @@ fn arguments_that_make_no_sense() -> Result<()> {
     );
     client.batch_execute("ROLLBACK; BEGIN READ ONLY")?;
     client.query("SELECT * FROM gemba.verify_audit()", &[])?;
-    client.batch_execute("ROLLBACK; SELECT gemba.undeploy('cloudwatcher', true), gemba.undeploy('audit', true)")?;
+    client.batch_execute(
+        "ROLLBACK; SELECT gemba.undeploy('cloudwatcher', true), gemba.undeploy('audit', true)",
+    )?;
     for function in ["seal_audit", "verify_audit", "audit_head"] {
         let error = expect_sqlstate(
             client.query(&format!("SELECT * FROM gemba.{function}()"), &[]),
