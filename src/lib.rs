@@ -174,6 +174,11 @@ extension_sql_file!(
     name = "cloudwatcher_stock",
     requires = ["cloudwatcher_identity"]
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/supply.sql",
+    name = "cloudwatcher_supply",
+    requires = ["cloudwatcher_stock"]
+);
 // Cloudwatcher: orders.
 extension_sql_file!(
     "../sql/install/cloudwatcher/order_rules.sql",
@@ -189,6 +194,25 @@ extension_sql_file!(
     "../sql/install/cloudwatcher/approvals.sql",
     name = "cloudwatcher_approvals",
     requires = ["cloudwatcher_orders"]
+);
+// Requests, in parts, each after the one before.
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/rules.sql",
+    name = "cloudwatcher_requests_rules",
+    requires = ["cloudwatcher_identity"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/submit.sql",
+    name = "cloudwatcher_requests_submit",
+    requires = [
+        "cloudwatcher_requests_rules",
+        cloudwatcher::requests::months::_ready_requests,
+    ]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/work.sql",
+    name = "cloudwatcher_requests_work",
+    requires = ["cloudwatcher_requests_submit"]
 );
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 

@@ -1,5 +1,10 @@
 -- Devices, what they ask for and what they are answered.
 
+-- Longer than it takes a request to become old (cloudwatcher._hold_archive), by more than any transaction lasts.
+ALTER TABLE cloudwatcher.settings ADD COLUMN requests_kept interval NOT NULL DEFAULT '90 days',
+  ADD CONSTRAINT settings_requests_kept_check CHECK (requests_kept >= interval '35 days');
+COMMENT ON COLUMN cloudwatcher.settings.requests_kept IS 'a month of requests that ended so long ago is archived, with what hangs on them';
+
 CREATE TABLE cloudwatcher.devices (
   id             uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
   device_id      varchar(50) COLLATE "C" NOT NULL,
@@ -25,16 +30,22 @@ CREATE TABLE cloudwatcher.requests (
   dept_id           uuid REFERENCES cloudwatcher.departments (id),
   created_by        uuid REFERENCES cloudwatcher.users (id),
   attempts          int NOT NULL DEFAULT 0,
-  next_attempt_at   timestamptz,
+  next_attempt_at   timestamptz DEFAULT pg_catalog.now(),
   claimed_by        text,
   lease_expires_at  timestamptz,
   error_message     text,
   created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
-  CONSTRAINT requests_status_check CHECK (status = 'pending' OR status = 'processing' OR status = 'completed' OR status = 'failed')
+  CONSTRAINT requests_status_check CHECK (status = 'pending' OR status = 'processing' OR status = 'completed' OR status = 'failed'),
+  CONSTRAINT requests_next_attempt_at_check CHECK (status <> 'pending' OR next_attempt_at IS NOT NULL),
+  CONSTRAINT requests_lease_expires_at_check CHECK ((status = 'processing') = (lease_expires_at IS NOT NULL)),
+  CONSTRAINT requests_claimed_by_check CHECK (status <> 'processing' OR claimed_by IS NOT NULL)
 ) PARTITION BY RANGE (created_at);
 COMMENT ON TABLE cloudwatcher.requests IS 'what devices ask for, by month; kept 90 days, then archived';
 COMMENT ON COLUMN cloudwatcher.requests.payload_hash IS 'SHA-256 of the canonical payload: the same one of the same device and type is the same request';
+COMMENT ON COLUMN cloudwatcher.requests.next_attempt_at IS 'when a pending request may be claimed';
+COMMENT ON COLUMN cloudwatcher.requests.claimed_by IS 'the worker that works on it, or did last';
+COMMENT ON COLUMN cloudwatcher.requests.lease_expires_at IS 'until when the worker has to report';
 COMMENT ON COLUMN cloudwatcher.requests.dept_id IS 'the department that it belongs to: the device''s, otherwise that of whoever submitted it';
 
 CREATE INDEX requests_device_id_status_created_at_idx ON cloudwatcher.requests (device_id, status, created_at DESC);
@@ -44,6 +55,9 @@ CREATE INDEX requests_created_at_idx ON cloudwatcher.requests (created_at);
 CREATE INDEX requests_payload_hash_idx ON cloudwatcher.requests (payload_hash);
 CREATE INDEX requests_dept_id_idx ON cloudwatcher.requests (dept_id, created_at);
 CREATE INDEX requests_created_by_idx ON cloudwatcher.requests (created_by) WHERE created_by IS NOT NULL;
+-- What may be claimed, and who has to report.
+CREATE INDEX requests_next_attempt_at_idx ON cloudwatcher.requests (next_attempt_at) WHERE status = 'pending';
+CREATE INDEX requests_lease_expires_at_idx ON cloudwatcher.requests (lease_expires_at) WHERE status = 'processing';
 
 -- A partitioned table cannot be unique by anything without its key. Here is what is known of requests that are kept.
 CREATE TABLE cloudwatcher.request_keys (
@@ -166,9 +180,54 @@ CREATE INDEX agent_decisions_dept_id_idx ON cloudwatcher.agent_decisions (dept_i
 COMMENT ON TABLE cloudwatcher.agent_decisions IS 'what agents decided about requests, and why; kept when the request is archived';
 COMMENT ON COLUMN cloudwatcher.agent_decisions.confidence_score IS '0 to 1';
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.devices FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.requests FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.responses FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
+CREATE TABLE cloudwatcher.request_archives (
+  partition    text PRIMARY KEY,
+  requests     bigint NOT NULL,
+  archived_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE cloudwatcher.request_archives IS 'which months of requests were archived, and when; while that is done, it is locked';
+
+-- What holds for everybody who writes ----------------------------------------------------------------
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE OF device_id, name, dept_id, is_active ON cloudwatcher.devices
+  FOR EACH ROW EXECUTE FUNCTION gemba._set_updated_at();
+CREATE TRIGGER refuse_change BEFORE UPDATE OF device_id ON cloudwatcher.devices
+  FOR EACH ROW WHEN (NEW.device_id <> OLD.device_id)
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what a device is called', 'register another one, and set is_active of this one to false');
+
+CREATE TRIGGER guard_request BEFORE UPDATE ON cloudwatcher.requests FOR EACH ROW EXECUTE FUNCTION cloudwatcher._guard_request();
+CREATE TRIGGER refuse_change BEFORE UPDATE OF id, device_id, request_type, payload, payload_hash, dept_id, created_by, created_at
+  ON cloudwatcher.requests FOR EACH ROW
+  WHEN (NEW.id <> OLD.id OR NEW.device_id <> OLD.device_id OR NEW.request_type <> OLD.request_type OR NEW.payload <> OLD.payload
+        OR NEW.payload_hash IS DISTINCT FROM OLD.payload_hash OR NEW.dept_id IS DISTINCT FROM OLD.dept_id
+        OR NEW.created_by IS DISTINCT FROM OLD.created_by OR NEW.created_at <> OLD.created_at)
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was requested', 'submit another request');
+CREATE TRIGGER forget_request AFTER DELETE ON cloudwatcher.requests FOR EACH ROW EXECUTE FUNCTION cloudwatcher._forget_request();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON cloudwatcher.requests FOR EACH STATEMENT
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('all requests at once', 'DELETE them, with what hangs on them');
+
+CREATE TRIGGER guard_response BEFORE UPDATE ON cloudwatcher.responses FOR EACH ROW EXECUTE FUNCTION cloudwatcher._guard_response();
+CREATE TRIGGER refuse_change BEFORE UPDATE OF id, request_id, device_id, dept_id, created_at ON cloudwatcher.responses FOR EACH ROW
+  WHEN (NEW.id <> OLD.id OR NEW.request_id <> OLD.request_id OR NEW.device_id <> OLD.device_id
+        OR NEW.dept_id IS DISTINCT FROM OLD.dept_id OR NEW.created_at <> OLD.created_at)
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what a response answers', 'it belongs to one request for good');
+
+CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.request_metadata
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
+CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.responses
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
+CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.cloud_file_refs
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
+CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.agent_decisions
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
+CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id ON cloudwatcher.request_metadata FOR EACH ROW
+  WHEN (NEW.request_id <> OLD.request_id)
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('whose attribute it is', 'insert another one');
+CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id, response_id ON cloudwatcher.cloud_file_refs FOR EACH ROW
+  WHEN (NEW.request_id IS DISTINCT FROM OLD.request_id OR NEW.response_id IS DISTINCT FROM OLD.response_id)
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('whose file it is', 'insert another one');
+CREATE TRIGGER refuse_change BEFORE UPDATE ON cloudwatcher.agent_decisions FOR EACH ROW
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was decided', 'record another decision');
 
 -- Rights ------------------------------------------------------------------------------------------
 
@@ -181,15 +240,17 @@ ALTER TABLE cloudwatcher.response_metadata ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cloudwatcher.device_connections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cloudwatcher.cloud_file_refs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE cloudwatcher.agent_decisions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cloudwatcher.request_archives ENABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON cloudwatcher.devices, cloudwatcher.requests, cloudwatcher.request_keys, cloudwatcher.request_metadata,
     cloudwatcher.responses, cloudwatcher.response_metadata, cloudwatcher.device_connections, cloudwatcher.cloud_file_refs,
-    cloudwatcher.agent_decisions
+    cloudwatcher.agent_decisions, cloudwatcher.request_archives
   FROM PUBLIC, anon, authenticated, service_role;
 -- What happens to requests is the functions' business.
 GRANT SELECT ON cloudwatcher.requests, cloudwatcher.request_metadata, cloudwatcher.responses, cloudwatcher.response_metadata,
     cloudwatcher.device_connections, cloudwatcher.cloud_file_refs, cloudwatcher.agent_decisions
   TO authenticated, service_role;
+GRANT SELECT ON cloudwatcher.request_archives TO service_role;
 GRANT SELECT, INSERT, UPDATE ON cloudwatcher.devices TO authenticated, service_role;
 GRANT INSERT ON cloudwatcher.request_metadata, cloudwatcher.response_metadata TO service_role;
 
@@ -226,6 +287,7 @@ CREATE POLICY cloud_file_refs_service_all ON cloudwatcher.cloud_file_refs TO ser
 CREATE POLICY agent_decisions_reader_select ON cloudwatcher.agent_decisions FOR SELECT TO authenticated
   USING ((SELECT cloudwatcher.has_permission('decisions.read')) AND cloudwatcher.sees_department(dept_id));
 CREATE POLICY agent_decisions_service_all ON cloudwatcher.agent_decisions TO service_role USING (true) WITH CHECK (true);
+CREATE POLICY request_archives_service_select ON cloudwatcher.request_archives FOR SELECT TO service_role USING (true);
 
-SELECT gemba.manage_partitions('cloudwatcher.requests', '1 month', premake => 3, retain => '90 days', on_expire => 'archive',
-  unique_on => ARRAY['id']);
+-- Without retain: archive_requests() retires them, together with what hangs on them.
+SELECT gemba.manage_partitions('cloudwatcher.requests', '1 month', premake => 3, on_expire => 'archive', unique_on => ARRAY['id']);

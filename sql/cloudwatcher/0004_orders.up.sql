@@ -43,6 +43,9 @@ COMMENT ON COLUMN cloudwatcher.orders.approved_by IS 'who approved it last; NULL
 COMMENT ON COLUMN cloudwatcher.orders.reason IS 'why it was cancelled or rejected';
 COMMENT ON COLUMN cloudwatcher.orders.closed_at IS 'when it was received, cancelled or rejected';
 
+CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.orders
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
+
 CREATE TABLE cloudwatcher.order_items (
   id                      uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
   order_id                uuid NOT NULL REFERENCES cloudwatcher.orders (id) ON DELETE CASCADE,

@@ -103,6 +103,19 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.department_subtree(uuid), cloudwatcher.sees_department(uuid), cloudwatcher.sees_location(uuid),
     cloudwatcher.sees_user(uuid), cloudwatcher.is_asked(uuid)
   TO authenticated, service_role;
+-- Cloudwatcher: stock. They ask for permission themselves.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text), cloudwatcher.release_stock(uuid, int, uuid),
+    cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid),
+    cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text),
+    cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
+  TO authenticated, service_role;
+-- Cloudwatcher: what to order. These read with the caller's rights, and the last three only raise errors.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.best_supplier(uuid, uuid, int), cloudwatcher.reorder_report(uuid),
+    cloudwatcher._not_found(text, uuid), cloudwatcher._refuse_part(uuid, uuid), cloudwatcher._refuse_quantity(int)
+  TO authenticated, service_role;
 
 -- Cloudwatcher: orders. These ask who calls.
 GRANT EXECUTE ON FUNCTION
@@ -114,6 +127,17 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.mark_ordered(uuid, date), cloudwatcher.receive_items(uuid, jsonb, uuid), cloudwatcher.cancel_order(uuid, text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
+
+-- Cloudwatcher: requests. Who may what is asked in each of them.
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.payload_hash(jsonb), cloudwatcher.submit_request(text, text, jsonb, jsonb),
+    cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid)
+  TO authenticated, service_role;
+GRANT EXECUTE ON FUNCTION
+    cloudwatcher.claim_requests(text, int, interval, text[]), cloudwatcher.extend_lease(text, uuid[], interval),
+    cloudwatcher.begin_response(uuid, text), cloudwatcher.complete_request(uuid, jsonb, boolean, text),
+    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean)
+  TO service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
@@ -323,6 +347,16 @@ COMMENT ON FUNCTION cloudwatcher.sees_department(uuid) IS 'may the caller see wh
 COMMENT ON FUNCTION cloudwatcher.sees_location(uuid) IS 'may the caller see what is at this location?';
 COMMENT ON FUNCTION cloudwatcher.sees_user(uuid) IS 'may the caller know this person: colleagues, superiors, and who approves';
 COMMENT ON FUNCTION cloudwatcher.is_asked(uuid) IS 'was the caller asked to approve this order?';
+-- Cloudwatcher: stock.
+COMMENT ON FUNCTION cloudwatcher.reserve_stock(uuid, uuid, int, uuid, uuid, text) IS 'promises so many of a part (or of a variant) at a location to the caller, never more than are available; given the same reservation id again, the same answer';
+COMMENT ON FUNCTION cloudwatcher.release_stock(uuid, int, uuid) IS 'gives back what is open of a reservation, or some of it (once for each operation id); safe to repeat without a quantity';
+COMMENT ON FUNCTION cloudwatcher.consume_part(uuid, uuid, int, uuid, uuid, date, text, uuid) IS 'uses parts up, those of a reservation or what is available, and records it in cloudwatcher.part_consumption; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.receive_stock(uuid, uuid, int, uuid, uuid, text) IS 'adds to the stock of a location; once for each operation id';
+COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text) IS 'moves what is available to another location that the caller sees, both ends at once; once for each operation id; returns the source, then the target';
+COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
+-- Cloudwatcher: what to order.
+COMMENT ON FUNCTION cloudwatcher.best_supplier(uuid, uuid, int) IS 'who sells a part (or a variant of it), best first: preferred, then what the order would cost with its least quantity, then lead time';
+COMMENT ON FUNCTION cloudwatcher.reorder_report(uuid) IS 'stock at or below its reorder point (or short of what was promised) that the caller sees: what is on order, how many more to order of whom, for how many days it lasts';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
 COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
 COMMENT ON FUNCTION cloudwatcher.set_order_location(uuid, uuid, uuid) IS 'says where a draft''s goods go (and where a transfer''s come from); returns the department whose order it is now';
@@ -339,6 +373,17 @@ COMMENT ON FUNCTION cloudwatcher.my_approvals() IS 'what the caller is waited fo
 COMMENT ON FUNCTION cloudwatcher.mark_ordered(uuid, date) IS 'says that an approved order has been placed; safe to repeat';
 COMMENT ON FUNCTION cloudwatcher.receive_items(uuid, jsonb, uuid) IS 'takes in what came of an order (all that is open, or some items), with its stock; safe to repeat with an operation id; returns the state, what was taken in and what is still open';
 COMMENT ON FUNCTION cloudwatcher.cancel_order(uuid, text) IS 'ends an order of which nothing was received; safe to repeat; returns the state';
+-- Cloudwatcher: requests.
+COMMENT ON FUNCTION cloudwatcher.payload_hash(jsonb) IS 'SHA-256 (hexadecimal) of a payload in canonical form; equal payloads have the same';
+COMMENT ON FUNCTION cloudwatcher.submit_request(text, text, jsonb, jsonb) IS 'a device''s request; the same payload of the same device and type is the same request, as long as that is kept';
+COMMENT ON FUNCTION cloudwatcher.submit_requests(jsonb) IS 'up to 1000 of them; what is wrong with one is told in its row and spares the others';
+COMMENT ON FUNCTION cloudwatcher.claim_requests(text, int, interval, text[]) IS 'gives a worker up to n pending requests (of some types), the oldest first, until the lease ends';
+COMMENT ON FUNCTION cloudwatcher.extend_lease(text, uuid[], interval) IS 'a worker needs longer; returns those that are still its own';
+COMMENT ON FUNCTION cloudwatcher.begin_response(uuid, text) IS 'announces the answer to a request that is being worked on; returns the response''s id';
+COMMENT ON FUNCTION cloudwatcher.complete_request(uuid, jsonb, boolean, text) IS 'answers a request; returns the response''s id; again with the same answer: the same';
+COMMENT ON FUNCTION cloudwatcher.complete_requests(jsonb, text) IS 'answers many; what cannot be completed is told in its row and spares the others';
+COMMENT ON FUNCTION cloudwatcher.fail_request(uuid, text, text, boolean) IS 'a request was not to be answered: pending again after a while, or failed after settings.max_attempts or without retry; returns which';
+COMMENT ON FUNCTION cloudwatcher.retry_request(uuid) IS 'a failed request is tried again from the beginning; returns its status';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';

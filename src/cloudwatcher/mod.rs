@@ -5,8 +5,10 @@
 //! calls; tables are for reading, under policies.
 //!
 //! - [`access`]: what the caller may do and see, for the policies and for those functions
+//! - [`requests`]: what devices ask for and what they are answered
 
 pub mod access;
+pub mod requests;
 
 use crate::engine::migrate::Module;
 use crate::migration;
@@ -23,5 +25,7 @@ pub const MODULE: Module = Module {
         migration!("cloudwatcher", 2, "0002_requests", "requests"),
         migration!("cloudwatcher", 3, "0003_parts", "parts"),
         migration!("cloudwatcher", 4, "0004_orders", "orders"),
+        migration!("cloudwatcher", 5, "0005_jobs", "jobs"),
+        migration!("cloudwatcher", 6, "0006_audit", "audit"),
     ],
 };

@@ -19,7 +19,7 @@ pub const MODULE: Module = Module {
     name: "plant",
     schema: "plant",
     description: "OEE next to the data: daily summaries, live snapshots, machine states, safety events",
-    requires: &["auth"],
+    requires: &["auth", "audit"],
     reference_tables: &["settings", "shifts", "safety_codes"],
     mark: None,
     migrations: &[
@@ -30,6 +30,7 @@ pub const MODULE: Module = Module {
         migration!("plant", 5, "0005_states", "states"),
         migration!("plant", 6, "0006_inbox", "inbox"),
         migration!("plant", 7, "0007_jobs", "jobs"),
+        migration!("plant", 8, "0008_audit", "audit"),
     ],
 };
 

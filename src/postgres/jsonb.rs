@@ -10,7 +10,8 @@ use super::json::JsonText;
 use super::long::Long;
 use super::numeric::Stored;
 use super::varlena;
-use pgrx::{IntoDatum, pg_sys};
+use crate::error::{Error, Result};
+use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
 /// An object as it is stored.
 #[derive(Debug, Clone, Copy)]
@@ -210,20 +211,121 @@ impl Iterator for Spans<'_> {
     }
 }
 
+/// Any value, to be read through and through.
+#[derive(Debug, Clone, Copy)]
+pub enum Node<'a> {
+    Null,
+    Bool(bool),
+    Number(Stored<'a>),
+    /// In the bytes of the database's encoding.
+    Text(&'a [u8]),
+    Array(Container<'a>),
+    Object(Container<'a>),
+}
+
+/// An array or an object.
+#[derive(Debug, Clone, Copy)]
+pub struct Container<'a> {
+    entries: &'a [[u8; 4]],
+    data: &'a [u8],
+}
+
+impl<'a> Node<'a> {
+    /// The value of a document without the length in front.
+    ///
+    /// # Errors
+    /// `XX001` when what is stored makes no sense.
+    pub fn document(document: &'a [u8]) -> Result<Self> {
+        let node = Self::container(document).ok_or_else(broken)?;
+        // A value that holds no others is stored as the only element of an array.
+        if word(document, 0) & pg_sys::JB_FSCALAR != 0
+            && let Self::Array(only) = node
+        {
+            return only.elements()?.first().copied().ok_or_else(broken);
+        }
+        Ok(node)
+    }
+
+    fn container(bytes: &'a [u8]) -> Option<Self> {
+        let header = u32::from_ne_bytes(*bytes.first_chunk()?);
+        let object = header & pg_sys::JB_FOBJECT != 0;
+        let count = (header & pg_sys::JB_CMASK) as usize * if object { 2 } else { 1 };
+        let entry = size_of::<pg_sys::JEntry>();
+        let (entries, data) = bytes.get(entry..)?.split_at_checked(count * entry)?;
+        let entries = entries.as_chunks().0;
+        let container = Container { entries, data };
+        Some(if object {
+            Self::Object(container)
+        } else {
+            Self::Array(container)
+        })
+    }
+
+    fn at(span: Span, data: &'a [u8]) -> Option<Self> {
+        // Numbers and containers begin at multiples of four.
+        let aligned = || data.get(span.start.next_multiple_of(4)..span.end);
+        Some(match span.kind {
+            pg_sys::JENTRY_ISNULL => Self::Null,
+            pg_sys::JENTRY_ISBOOL_FALSE => Self::Bool(false),
+            pg_sys::JENTRY_ISBOOL_TRUE => Self::Bool(true),
+            pg_sys::JENTRY_ISSTRING => Self::Text(data.get(span.start..span.end)?),
+            pg_sys::JENTRY_ISNUMERIC => Self::Number(Stored::finite(varlena::inner(aligned()?)?)?),
+            pg_sys::JENTRY_ISCONTAINER => Self::container(aligned()?)?,
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Container<'a> {
+    /// The elements of an array.
+    ///
+    /// # Errors
+    /// `XX001`, as above.
+    pub fn elements(&self) -> Result<Vec<Node<'a>>> {
+        let nodes = Spans::of(self.entries, 0).map(|span| Node::at(span, self.data));
+        nodes.collect::<Option<_>>().ok_or_else(broken)
+    }
+
+    /// The members of an object with their names, in the order in which they are stored.
+    ///
+    /// # Errors
+    /// `XX001`, as above.
+    pub fn members(&self) -> Result<Vec<(&'a [u8], Node<'a>)>> {
+        let count = self.entries.len() / 2;
+        let mut spans = Spans::of(self.entries, 0);
+        let names: Vec<Span> = spans.by_ref().take(count).collect();
+        let members = names.into_iter().zip(spans).map(|(name, value)| {
+            let name = self.data.get(name.start..name.end)?;
+            Some((name, Node::at(value, self.data)?))
+        });
+        members.collect::<Option<_>>().ok_or_else(broken)
+    }
+}
+
+fn broken() -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+        "the document is damaged",
+    )
+    .detail("a jsonb whose parts do not fit together")
+    .hint("restore it from a backup")
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    let word = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    u32::from_ne_bytes(word.copied().unwrap_or_default())
+}
+
 /// What a document, or a value that holds others, is called.
 fn container(bytes: &[u8]) -> &'static str {
-    let word = |at: usize| {
-        let word = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        u32::from_ne_bytes(word.copied().unwrap_or_default())
-    };
-    let header = word(0);
+    let header = word(bytes, 0);
     if header & pg_sys::JB_FOBJECT != 0 {
         return "an object";
     }
     if header & pg_sys::JB_FSCALAR == 0 {
         return "an array";
     }
-    match word(4) & pg_sys::JENTRY_TYPEMASK {
+    match word(bytes, 4) & pg_sys::JENTRY_TYPEMASK {
         pg_sys::JENTRY_ISNULL => "null",
         pg_sys::JENTRY_ISNUMERIC => "a number",
         pg_sys::JENTRY_ISSTRING => "a string",

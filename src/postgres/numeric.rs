@@ -144,6 +144,13 @@ impl<'a> Stored<'a> {
         self.0
     }
 
+    /// Whether it is below zero, for which power of 10,000 the first digit counts, and the digits of that base.
+    pub fn digits(self) -> (bool, i16, Vec<u16>) {
+        let parts = self.parts();
+        let digits = parts.digits.iter().map(|pair| u16::from_ne_bytes(*pair));
+        (parts.negative, parts.weight, digits.collect())
+    }
+
     /// The number in units of its `fraction`th digit behind the point, rounded half away from zero. None
     /// past an i128.
     fn units(self, fraction: i32) -> Option<i128> {

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
+use super::plan::Plan;
 use super::relation::Relation;
 use super::setting::with_setting;
 use crate::error::{Error, Result};
@@ -161,12 +162,16 @@ pub fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     )
 }
 
-fn extension_owner() -> Result<pg_sys::Oid> {
-    Ok(super::spi::read_one::<pg_sys::Oid>(
-        "SELECT extowner FROM pg_catalog.pg_extension WHERE extname = 'gemba'",
+thread_local! {
+    static OWNER: Plan = const { Plan::new(
+        c"SELECT extowner FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'gemba'",
         &[],
-    )?
-    .unwrap_or(pg_sys::InvalidOid))
+    ) };
+}
+
+fn extension_owner() -> Result<pg_sys::Oid> {
+    let found = OWNER.with(|plan| plan.all(&[], |row| row.need::<pg_sys::Oid>(1)))?;
+    Ok(found.first().copied().unwrap_or(pg_sys::InvalidOid))
 }
 
 /// Names and operators in what `work` runs mean the server's own, whatever the session's search_path says.

@@ -29,7 +29,7 @@ pub const MODULE: Module = Module {
     name: "reporting",
     schema: "reporting",
     description: "reports: dashboards, collections of weeks, aggregates, insights",
-    requires: &["auth"],
+    requires: &["auth", "audit"],
     reference_tables: &["settings", "metric_definitions"],
     mark: None,
     migrations: &[
@@ -39,5 +39,6 @@ pub const MODULE: Module = Module {
         migration!("reporting", 4, "0004_aggregates", "aggregates"),
         migration!("reporting", 5, "0005_insights", "insights"),
         migration!("reporting", 6, "0006_jobs", "jobs"),
+        migration!("reporting", 7, "0007_audit", "audit"),
     ],
 };

@@ -24,7 +24,7 @@ pub const MODULE: Module = Module {
     name: "sqp",
     schema: "sqp",
     description: "refreshes: schedule, dependencies, claims, checkpoints, quality, summaries",
-    requires: &[],
+    requires: &["audit"],
     reference_tables: &[
         "settings",
         "watched_schemas",
@@ -37,5 +37,6 @@ pub const MODULE: Module = Module {
         migration!("sqp", 2, "0002_sources", "sources"),
         migration!("sqp", 3, "0003_registration", "registration"),
         migration!("sqp", 4, "0004_jobs", "jobs"),
+        migration!("sqp", 5, "0005_audit", "audit"),
     ],
 };

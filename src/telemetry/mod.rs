@@ -14,7 +14,7 @@ pub const MODULE: Module = Module {
     name: "telemetry",
     schema: "telemetry",
     description: "sensor time series: readings, aggregates, subscriptions, CSV import",
-    requires: &["auth"],
+    requires: &["auth", "audit"],
     reference_tables: &["plausible_ranges"],
     mark: None,
     migrations: &[
@@ -23,5 +23,6 @@ pub const MODULE: Module = Module {
         migration!("telemetry", 3, "0003_aggregates", "aggregates"),
         migration!("telemetry", 4, "0004_import", "import"),
         migration!("telemetry", 5, "0005_jobs", "jobs"),
+        migration!("telemetry", 6, "0006_audit", "audit"),
     ],
 };

@@ -169,6 +169,7 @@ pub fn assert_works(client: &mut Client) -> Result<()> {
     );
     plant_works(client)?;
     reports_work(client)?;
+    cloudwatcher_works(client)?;
     refreshes_work(client)?;
     jobs_work(client)
 }
@@ -334,6 +335,55 @@ fn refreshes_work(client: &mut Client) -> Result<()> {
         ],
     )
     .context("refreshes after the move")
+}
+
+/// Rights, requests, stock, orders, and the trail of it all.
+fn cloudwatcher_works(client: &mut Client) -> Result<()> {
+    client.batch_execute("INSERT INTO public.secrets VALUES (7, 'after', 'secret', 'DE7')")?;
+    answers(
+        client,
+        &[
+            // Sealed by the cluster that it comes from, and by this one; whatever those count.
+            ("SELECT count(*) > 0 FROM gemba.audited_tables WHERE enabled AND complete", "(t)"),
+            ("SELECT count(*) FROM gemba.audited_tables WHERE NOT (enabled AND complete)", "(0)"),
+            ("SELECT count(*) FROM gemba.verify_audit()", "(0)"),
+            ("SELECT count(*) > 0 FROM gemba.seal_audit()", "(t)"),
+            ("SELECT count(*) FROM gemba.verify_audit()", "(0)"),
+            (
+                "SELECT operation, old_values, new_values FROM gemba.row_history('public.secrets', '[\"after\", \"7\"]')",
+                "(INSERT,,\"{\"\"a\"\": 7, \"\"b\"\": \"\"after\"\", \"\"iban\"\": \"\"***\"\"}\")",
+            ),
+            ("SELECT count(*) FROM cloudwatcher.audit_logs WHERE old_values ? 'password' OR new_values ? 'password'", "(0)"),
+            ("SELECT count(*) FROM cloudwatcher.claim_requests('after', 10)", "(1)"),
+            (
+                "SELECT is_new FROM cloudwatcher.submit_request('truck-1', 'get_parts', '{\"n\": 1, \"part\": \"BRK\"}')",
+                "(f)",
+            ),
+            ("SELECT content FROM cloudwatcher.pending_responses('truck-1')", "(\"{\"\"answer\"\": 1.50}\")"),
+            (
+                "SELECT quantity_on_hand, quantity_reserved FROM cloudwatcher.release_stock('00000000-0000-0000-0000-0000000000c7')",
+                "(37,0)",
+            ),
+        ],
+    )
+    .context("cloudwatcher")?;
+    let sees = "SELECT string_agg(name, ',' ORDER BY name) FROM cloudwatcher.locations";
+    for (user, expected) in [(PROFESSIONAL, "Lager,Regal"), (FREE, "Regal")] {
+        let found: Option<String> = as_user(client, "authenticated", Some(user), |tx| {
+            Ok(tx.query_one(sees, &[])?.get(0))
+        })?;
+        ensure!(found.as_deref() == Some(expected), "{user} sees {found:?}");
+    }
+    let status: String = as_user(client, "authenticated", Some(PROFESSIONAL), |tx| {
+        Ok(tx
+            .query_one(
+                "SELECT status FROM cloudwatcher.decide_approval('00000000-0000-0000-0000-0000000000ea', 'approved')",
+                &[],
+            )?
+            .get(0))
+    })?;
+    ensure!(status == "approved", "the order is {status}");
+    Ok(())
 }
 
 /// Dashboards, their versions and who may see them.

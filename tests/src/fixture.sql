@@ -129,6 +129,51 @@ SELECT reporting.pause(collection_id) FROM reporting.start_collection('00000000-
 SELECT reporting.record_week_metrics(id, '{"clicks": 7, "impressions": 100.50, "spend": 3.10, "sales": 9}', '{"market": ["de", "ü"]}')
   FROM reporting.report_data_weeks WHERE status = 'completed' OR status = 'running';
 
+-- Cloudwatcher ------------------------------------------------------------------------------------
+UPDATE cloudwatcher.settings SET approval_thresholds = '{50,5000,25000}', offline_after = '1 hour';
+INSERT INTO cloudwatcher.users (id, email, name, oauth_provider) VALUES
+  ('00000000-0000-0000-0000-0000000000a1', 'professional@example.org', 'Maria "Chefin"', 'azure-ad'),
+  ('00000000-0000-0000-0000-0000000000f1', 'free@example.org', 'Töm', 'local');
+INSERT INTO cloudwatcher.departments (id, name, parent_id, manager_id) VALUES
+  ('00000000-0000-0000-0000-0000000000e1', 'Region Süd', NULL, '00000000-0000-0000-0000-0000000000a1'),
+  ('00000000-0000-0000-0000-0000000000e2', 'Depot', '00000000-0000-0000-0000-0000000000e1', NULL);
+INSERT INTO cloudwatcher.roles (name, description, approval_threshold_amount) VALUES ('auditor', 'ours', 7.5);
+INSERT INTO cloudwatcher.role_permissions (role_id, permission) SELECT id, p FROM cloudwatcher.roles, unnest(ARRAY['orders.approve', 'ours.only']) AS p WHERE name = 'auditor';
+DELETE FROM cloudwatcher.role_permissions WHERE permission = 'requests.create' AND role_id = (SELECT id FROM cloudwatcher.roles WHERE name = 'manager');
+INSERT INTO cloudwatcher.user_roles (user_id, role_id)
+  SELECT u.id, r.id FROM cloudwatcher.users u JOIN cloudwatcher.roles r ON r.name = CASE u.name WHEN 'Töm' THEN 'technician' ELSE 'manager' END OR r.name = 'auditor' AND u.name = 'Töm';
+INSERT INTO cloudwatcher.user_departments (user_id, dept_id) VALUES ('00000000-0000-0000-0000-0000000000f1', '00000000-0000-0000-0000-0000000000e2');
+INSERT INTO cloudwatcher.devices (device_id, name, dept_id) VALUES ('truck-1', 'LKW "1"', '00000000-0000-0000-0000-0000000000e2');
+INSERT INTO cloudwatcher.locations (id, name, dept_id) VALUES
+  ('00000000-0000-0000-0000-0000000000b1', 'Regal', '00000000-0000-0000-0000-0000000000e2'), ('00000000-0000-0000-0000-0000000000b2', 'Lager', '00000000-0000-0000-0000-0000000000e1');
+INSERT INTO cloudwatcher.parts (id, part_code, name) VALUES ('00000000-0000-0000-0000-0000000000d7', 'BRK-"12"', 'Bremsbelag'), ('00000000-0000-0000-0000-0000000000d8', 'OIL', 'Öl');
+INSERT INTO cloudwatcher.part_variants (id, part_id, variant_code, attributes) VALUES
+  ('00000000-0000-0000-0000-0000000000d9', '00000000-0000-0000-0000-0000000000d8', '5W-30', '{"litres": 1.50}');
+INSERT INTO cloudwatcher.suppliers (id, name, lead_time_days, is_preferred) VALUES ('00000000-0000-0000-0000-0000000000da', 'Müller & Söhne', 4, true);
+INSERT INTO cloudwatcher.part_suppliers (part_id, supplier_id, sku, supplier_cost) VALUES ('00000000-0000-0000-0000-0000000000d7', '00000000-0000-0000-0000-0000000000da', 'M-12', 38.50);
+SELECT FROM cloudwatcher.receive_stock('00000000-0000-0000-0000-0000000000d7', '00000000-0000-0000-0000-0000000000b1', 40);
+SELECT FROM cloudwatcher.receive_stock('00000000-0000-0000-0000-0000000000d8', '00000000-0000-0000-0000-0000000000b2', 9, '00000000-0000-0000-0000-0000000000d9');
+SELECT FROM cloudwatcher.transfer_stock('00000000-0000-0000-0000-0000000000d8', '00000000-0000-0000-0000-0000000000b2', '00000000-0000-0000-0000-0000000000b1', 4, '00000000-0000-0000-0000-0000000000d9');
+SELECT FROM cloudwatcher.reserve_stock('00000000-0000-0000-0000-0000000000d7', '00000000-0000-0000-0000-0000000000b1', 10, reservation => '00000000-0000-0000-0000-0000000000c7');
+SELECT FROM cloudwatcher.consume_part('00000000-0000-0000-0000-0000000000d7', '00000000-0000-0000-0000-0000000000b1', 3, reservation => '00000000-0000-0000-0000-0000000000c7');
+UPDATE cloudwatcher.inventory SET reorder_point = 35, reorder_quantity = 20 WHERE part_id = '00000000-0000-0000-0000-0000000000d7';
+SELECT FROM cloudwatcher.submit_request('truck-1', 'get_parts', '{"part": "BRK", "n": 1.0}', '{"app": "2.1"}');
+SELECT FROM cloudwatcher.submit_request('truck-1', 'get_parts', '{"part": "Öl"}');
+SELECT FROM cloudwatcher.submit_request('truck-1', 'later', '{}');
+SELECT FROM cloudwatcher.claim_requests('fixture', 2, '20 days');
+SELECT cloudwatcher.complete_request(id, '{"answer": 1.50}', true) FROM cloudwatcher.requests WHERE payload @> '{"part": "BRK"}';
+INSERT INTO cloudwatcher.response_metadata (response_id, key, value) SELECT id, 'model', 'ü' FROM cloudwatcher.responses;
+DO $$ BEGIN PERFORM set_config('request.jwt.claims', '{"sub": "00000000-0000-0000-0000-0000000000f1", "role": "authenticated"}', true); SET LOCAL ROLE authenticated; PERFORM cloudwatcher.create_order('00000000-0000-0000-0000-0000000000b1', id => '00000000-0000-0000-0000-0000000000ea'); PERFORM cloudwatcher.add_item('00000000-0000-0000-0000-0000000000ea', '00000000-0000-0000-0000-0000000000d7', 20); PERFORM cloudwatcher.submit_order('00000000-0000-0000-0000-0000000000ea'); PERFORM cloudwatcher.create_order('00000000-0000-0000-0000-0000000000b1', id => '00000000-0000-0000-0000-0000000000eb'); END $$;
+DO $$ BEGIN PERFORM set_config('request.jwt.claims', '{"sub": "00000000-0000-0000-0000-0000000000a1", "role": "authenticated"}', true); SET LOCAL ROLE authenticated; PERFORM cloudwatcher.set_delegate('00000000-0000-0000-0000-0000000000f1', '2099-01-01', '2098-01-01'); END $$;
+CREATE TABLE public.secrets (a int, b text, password text, iban text, PRIMARY KEY (b, a));
+ALTER TABLE public.secrets ENABLE ROW LEVEL SECURITY;
+SELECT gemba.audit('public.secrets', 'password');
+SELECT gemba.audit_options('public.secrets', mask => ARRAY['iban'], full_rows => true);
+INSERT INTO public.secrets VALUES (1, 'x', 'secret', 'DE1'), (2, 'ü"y', 'secret', NULL);
+UPDATE public.secrets SET b = 'z' WHERE a = 1;
+SELECT gemba.seal_audit();
+DELETE FROM public.secrets WHERE a = 2;
+
 -- Theirs, on ours ---------------------------------------------------------------------------------
 CREATE POLICY night_shift ON telemetry.sensor_readings FOR SELECT TO fixture_reader USING (sensor_id = 'floor4.s3');
 ALTER POLICY plausible_ranges_reader_select ON telemetry.plausible_ranges USING (max_value > 0);
@@ -148,6 +193,9 @@ CREATE INDEX assets_name_idx ON plant.assets (lower(name));
 CREATE INDEX live_snapshots_status_idx ON plant.live_snapshots (status) WHERE status = 'behind';
 COMMENT ON COLUMN plant.assets.area IS 'ours: North or South';
 SELECT gemba.manage_partitions('plant.live_snapshots', '1 day', premake => 2, retain => '3 days');
+ALTER POLICY parts_reader_select ON cloudwatcher.parts USING ((SELECT cloudwatcher.has_permission('parts.read')) AND is_active);
+CREATE INDEX requests_error_idx ON cloudwatcher.requests (error_message) WHERE error_message IS NOT NULL;
+SELECT gemba.unaudit('cloudwatcher.devices');
 ALTER POLICY workflows_reader_select ON reporting.workflows USING (user_id = (SELECT auth.uid()) OR is_template OR status = 'public');
 CREATE INDEX dashboards_name_idx ON reporting.dashboards (lower(name));
 ALTER POLICY refresh_checkpoints_reader_select ON sqp.refresh_checkpoints USING (status = 'active');

@@ -311,16 +311,16 @@ fn what_another_module_requires_stays() -> Result<()> {
         let db = without_modules(&format!("undeploy_required_{module}"))?;
         let mut client = db.connect()?;
         client.query("SELECT * FROM gemba.deploy($1)", &[&module])?;
-        let error = expect_sqlstate(
-            client.query("SELECT * FROM gemba.undeploy('auth', true)", &[]),
-            "2BP01",
-        );
-        assert!(
-            error.hint().unwrap_or_default().contains(module),
-            "{error:?}"
-        );
-        client.query("SELECT * FROM gemba.undeploy($1)", &[&module])?;
-        client.query("SELECT * FROM gemba.undeploy('auth', true)", &[])?;
+        for (required, by) in [("auth", "audit"), ("audit", module)] {
+            let error = expect_sqlstate(
+                client.query("SELECT * FROM gemba.undeploy($1, true)", &[&required]),
+                "2BP01",
+            );
+            assert!(error.hint().unwrap_or_default().contains(by), "{error:?}");
+        }
+        for module in [module, "audit", "auth"] {
+            client.query("SELECT * FROM gemba.undeploy($1, true)", &[&module])?;
+        }
     }
     Ok(())
 }
@@ -509,7 +509,7 @@ fn a_supabase_database_keeps_what_it_has() -> Result<()> {
 
     // Going away leaves theirs as it was.
     for module in MODULES {
-        client.query("SELECT * FROM gemba.undeploy($1)", &[&module])?;
+        client.query("SELECT * FROM gemba.undeploy($1, $1 = 'audit')", &[&module])?;
     }
     client.query("SELECT * FROM gemba.undeploy('auth')", &[])?;
     client.batch_execute("DROP EXTENSION gemba")?;

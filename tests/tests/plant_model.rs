@@ -147,7 +147,8 @@ const RELATIONS: &str = "SELECT relname::text FROM pg_class
 /// The database without the history of its migrations and what tells when they ran.
 fn shape(client: &mut Client) -> Result<Snapshot> {
     Ok(snapshot(client)?.without(|kind, name| {
-        ["rows", "position"].contains(&kind) && name.starts_with("gemba.")
+        ["rows", "position"].contains(&kind)
+            && (name.starts_with("gemba.") || name.starts_with("cloudwatcher.audit_logs"))
             || (kind, name) == ("rows", "plant.settings")
             // A rollup made anew has a new number, which these contain.
             || kind == "trigger" && name.contains(".gemba_rollup_")
@@ -170,6 +171,10 @@ fn the_migrations_apply_to_a_clean_database() -> Result<()> {
         steps,
         [
             "auth 1 stand_in up",
+            "audit 1 log up",
+            "audit 2 seals up",
+            "audit 3 access up",
+            "audit 4 jobs up",
             "plant 1 model up",
             "plant 2 daily up",
             "plant 3 live up",
@@ -177,6 +182,7 @@ fn the_migrations_apply_to_a_clean_database() -> Result<()> {
             "plant 5 states up",
             "plant 6 inbox up",
             "plant 7 jobs up",
+            "plant 8 audit up",
         ]
     );
     assert_eq!(
@@ -192,7 +198,7 @@ fn the_migrations_apply_to_a_clean_database() -> Result<()> {
             "SELECT format('%s %s of %s, %s pending', module, installed_version, available_version, pending)
                FROM gemba.modules WHERE module IN ('auth', 'plant')",
         )?,
-        ["auth 1 of 1, 0 pending", "plant 7 of 7, 0 pending"]
+        ["auth 1 of 1, 0 pending", "plant 8 of 8, 0 pending"]
     );
     client.batch_execute(ONE_OF_EACH)?;
     Ok(())
@@ -202,7 +208,7 @@ fn the_migrations_apply_to_a_clean_database() -> Result<()> {
 #[test]
 fn the_migrations_roll_back_and_come_up_the_same() -> Result<()> {
     let (_db, mut client) = without_modules("model_rollback")?;
-    client.batch_execute("SELECT gemba.deploy('auth')")?;
+    client.batch_execute("SELECT gemba.deploy('auth', 'audit')")?;
     let without = shape(&mut client)?;
     client.batch_execute("SELECT gemba.deploy('plant')")?;
     let with = shape(&mut client)?;
@@ -215,7 +221,7 @@ fn the_migrations_roll_back_and_come_up_the_same() -> Result<()> {
     assert_eq!(
         steps,
         [
-            "7 down", "6 down", "5 down", "4 down", "3 down", "2 down", "1 down"
+            "8 down", "7 down", "6 down", "5 down", "4 down", "3 down", "2 down", "1 down"
         ]
     );
     without.assert_same(&shape(&mut client)?, "rolling back");
@@ -1807,7 +1813,7 @@ fn undeploy_refuses_while_there_are_rows() -> Result<()> {
         &mut client,
         "SELECT direction || ' ' || version FROM gemba.undeploy('plant', force => true)",
     )?;
-    assert_eq!(steps.first().map(String::as_str), Some("down 7"));
+    assert_eq!(steps.first().map(String::as_str), Some("down 8"));
     assert_eq!(names(&mut client, RELATIONS)?, Vec::<String>::new());
     // Its users stay: they are another module's.
     assert_eq!(count(&mut client, "auth.users")?, 1);
@@ -1861,7 +1867,7 @@ fn what_the_migrations_filled_does_not_stand_in_the_way() -> Result<()> {
     assert_eq!(
         names(
             &mut client,
-            "SELECT parent::text FROM gemba.partition_sets WHERE parent::text !~ '^(telemetry|sqp)[.]'
+            "SELECT parent::text FROM gemba.partition_sets WHERE parent::text !~ '^(telemetry|sqp|cloudwatcher)[.]'
              UNION ALL SELECT rollup::text FROM gemba.rollup_definitions WHERE rollup::text NOT LIKE 'telemetry.%'"
         )?,
         Vec::<String>::new()
@@ -1883,7 +1889,7 @@ fn each_room_stands_without_the_other() -> Result<()> {
             &mut client,
             "SELECT DISTINCT module FROM gemba.schema_versions ORDER BY 1",
         )?;
-        assert_eq!(deployed, ["auth", only]);
+        assert_eq!(deployed, ["audit", "auth", only]);
         let tables = |schema: &str| {
             format!(
                 "pg_class WHERE relnamespace = '{schema}'::regnamespace AND relkind IN ('r', 'p', 'v')"

@@ -101,12 +101,20 @@ const RULES: &[Rule] = &[
                         AND NOT EXISTS (SELECT FROM unnest(proconfig) AS s WHERE s LIKE 'search\_path=%')",
         excused: &[
             (
+                "gemba_internal.audit_rows()",
+                "values become JSON as they do for the writer; it names nothing",
+            ),
+            (
                 "gemba_internal.capture_rows()",
                 "called for each row written, where setting a path would cost more than the work; it runs no SQL",
             ),
             (
                 "gemba_internal.note_insert(timestamp with time zone,integer,integer,integer,bigint,text)",
                 "as above",
+            ),
+            (
+                "gemba_internal.audit_rows()",
+                "called for each statement, of one row mostly; it pins the path where it runs SQL",
             ),
             (
                 "gemba.bucket_start(interval,timestamp with time zone,text)",
@@ -168,6 +176,7 @@ const RULES: &[Rule] = &[
         offenders: "SELECT name FROM functions, aclexplode(coalesce(proacl, acldefault('f', proowner))) AS x
                      WHERE provolatile = 'v' AND x.grantee = 0",
         excused: &[
+            ("gemba_internal.audit_rows()", "as the next one"),
             (
                 "gemba_internal.capture_rows()",
                 "a trigger runs with the writer's rights; nobody has USAGE on the schema, so nobody can name it",

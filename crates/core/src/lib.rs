@@ -3,6 +3,7 @@
 pub mod access;
 pub mod backoff;
 pub mod calendar;
+pub mod canonical;
 pub mod cu_bems;
 pub mod dag;
 pub mod dashboard;

@@ -51,12 +51,12 @@ CREATE FUNCTION cloudwatcher.submit_order(order_id uuid, expected_total numeric 
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
-    who uuid := cloudwatcher._hold_order($1, 'orders.create');
     o record;
     needed int;
     taken uuid[];
     chosen record;
   BEGIN
+    PERFORM cloudwatcher._hold_order($1, 'orders.create');
     SELECT t.status, t.dept_id, t.order_type, t.location_id, t.source_location_id, t.total_amount INTO o
       FROM cloudwatcher.orders t WHERE t.id = $1;
     IF o.status = 'draft' THEN

@@ -58,16 +58,16 @@ CREATE FUNCTION cloudwatcher._own_limit(who uuid) RETURNS numeric
      WHERE u.id = $1 AND u.is_active AND NOT r.requires_approval
   $body$;
 
--- What an order is worth to those who approve: nobody gets below a limit by naming a price below the supplier's.
+-- What an order is worth to those who approve: nobody gets below a limit by naming a price below the supplier's, or
+-- a supplier who has none. (Transfers cost what they are said to.)
 CREATE FUNCTION cloudwatcher._worth(which uuid) RETURNS numeric
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
     SELECT coalesce(sum(i.quantity_ordered * greatest(i.unit_price,
-             CASE WHEN o.order_type = 'purchase' THEN
+             CASE WHEN o.order_type <> 'internal_transfer' THEN
                (SELECT s.supplier_cost FROM cloudwatcher.part_suppliers s
-                 WHERE s.part_id = i.part_id AND s.supplier_id = i.supplier_id
-                   AND (s.variant_id = i.variant_id OR s.variant_id IS NULL) AND s.supplier_cost IS NOT NULL
-                 ORDER BY s.variant_id LIMIT 1) END)), 0)
+                 WHERE s.part_id = i.part_id AND (s.variant_id = i.variant_id OR s.variant_id IS NULL) AND s.supplier_cost IS NOT NULL
+                 ORDER BY s.supplier_id <> i.supplier_id, s.variant_id, s.supplier_cost LIMIT 1) END)), 0)
       FROM cloudwatcher.orders o JOIN cloudwatcher.order_items i ON i.order_id = o.id
      WHERE o.id = $1
   $body$;

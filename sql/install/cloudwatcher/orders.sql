@@ -386,9 +386,9 @@ CREATE FUNCTION cloudwatcher.mark_ordered(order_id uuid, expected_delivery date 
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
-    who uuid := cloudwatcher._hold_order($1, 'orders.order');
     o record;
   BEGIN
+    PERFORM cloudwatcher._hold_order($1, 'orders.order');
     SELECT t.status, l.dept_id AS source INTO o
       FROM cloudwatcher.orders t LEFT JOIN cloudwatcher.locations l ON l.id = t.source_location_id WHERE t.id = $1;
     -- What is taken from a depot is promised by whoever orders there too.
@@ -449,7 +449,6 @@ CREATE FUNCTION cloudwatcher.receive_items(order_id uuid, items jsonb DEFAULT NU
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
-    who uuid := cloudwatcher._hold_order($1, 'orders.receive');
     this uuid := coalesce($3, gen_random_uuid());
     o record;
     earlier jsonb;
@@ -458,7 +457,7 @@ CREATE FUNCTION cloudwatcher.receive_items(order_id uuid, items jsonb DEFAULT NU
     got bigint := 0;
     taken jsonb;
   BEGIN
-    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory');
+    PERFORM cloudwatcher._hold_order($1, 'orders.receive'), gemba._refuse_foreign_owner('cloudwatcher.inventory');
     SELECT t.status, t.order_type, t.location_id, t.source_location_id INTO o FROM cloudwatcher.orders t WHERE t.id = $1;
     SELECT h.metadata INTO earlier FROM cloudwatcher.order_history h
      WHERE h.order_id = $1 AND h.event_type = 'received-part' AND h.metadata ->> 'operation' = $3::text;

@@ -4,22 +4,22 @@
 
 -- Guards ------------------------------------------------------------------------------------------
 
-CREATE FUNCTION cloudwatcher._no_location(location uuid) RETURNS void
+CREATE FUNCTION cloudwatcher._not_found(what text, id uuid) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
-    IF location IS NULL THEN
-      RAISE EXCEPTION 'a location is needed' USING ERRCODE = '22004', DETAIL = 'location NULL',
-        HINT = 'give an id of cloudwatcher.locations';
+    IF id IS NULL THEN
+      RAISE EXCEPTION '% is missing', what USING ERRCODE = '22004', DETAIL = format('%s NULL', what),
+        HINT = format('give the id of a %s', what);
     END IF;
-    RAISE EXCEPTION 'location not found' USING ERRCODE = 'P0002', DETAIL = format('location %s', location),
-      HINT = 'give the id of a location that you see in cloudwatcher.locations';
+    RAISE EXCEPTION '% not found', what USING ERRCODE = 'P0002', DETAIL = format('%s %s', what, id),
+      HINT = format('give the id of a %s that you see', what);
   END
   $body$;
 
 -- Returns who moves stock at a location, NULL for a server that acts for nobody. A location that one does not see
--- is one that there is not.
-CREATE FUNCTION cloudwatcher._stock_keeper(location uuid, permission text, closed_too boolean) RETURNS uuid
+-- is one that there is not, and nor is what is there.
+CREATE FUNCTION cloudwatcher._stock_keeper(location uuid, permission text, closed_too boolean, what text, id uuid) RETURNS uuid
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
   DECLARE
@@ -29,13 +29,13 @@ CREATE FUNCTION cloudwatcher._stock_keeper(location uuid, permission text, close
   BEGIN
     SELECT l.dept_id, l.is_active INTO department, active FROM cloudwatcher.locations l WHERE l.id = location;
     IF department IS NULL THEN
-      PERFORM cloudwatcher._no_location(location);
+      PERFORM cloudwatcher._not_found(what, _stock_keeper.id);
     END IF;
     IF cloudwatcher._is_service() THEN
       SELECT u.id INTO who FROM cloudwatcher.users u WHERE u.id = who;
     ELSIF NOT cloudwatcher._allows(who, permission, department) THEN
       IF NOT cloudwatcher._allows(who, 'inventory.read', department) THEN
-        PERFORM cloudwatcher._no_location(location);
+        PERFORM cloudwatcher._not_found(what, _stock_keeper.id);
       END IF;
       PERFORM cloudwatcher._require(permission, department);
     END IF;
@@ -63,12 +63,8 @@ CREATE FUNCTION cloudwatcher._refuse_part(part uuid, variant uuid) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
-    IF part IS NULL THEN
-      RAISE EXCEPTION 'a part is needed' USING ERRCODE = '22004', DETAIL = 'part NULL', HINT = 'give an id of cloudwatcher.parts';
-    END IF;
     IF NOT EXISTS (SELECT FROM cloudwatcher.parts p WHERE p.id = part) THEN
-      RAISE EXCEPTION 'part not found' USING ERRCODE = 'P0002', DETAIL = format('part %s', part),
-        HINT = 'give an id of cloudwatcher.parts';
+      PERFORM cloudwatcher._not_found('part', part);
     END IF;
     IF variant IS NOT NULL AND NOT EXISTS (
       SELECT FROM cloudwatcher.part_variants v WHERE v.part_id = part AND v.id = variant)
@@ -228,5 +224,288 @@ CREATE FUNCTION cloudwatcher._receive(
     ELSIF done <> quantity THEN
       PERFORM cloudwatcher._refuse_repeat(operation);
     END IF;
+  END
+  $body$;
+
+-- Promises ----------------------------------------------------------------------------------------
+
+-- A server's clients may be many and their parts few: one statement takes and writes it down, and nothing is looked
+-- up twice.
+CREATE FUNCTION cloudwatcher.reserve_stock(
+    part uuid, location uuid, quantity int, variant uuid DEFAULT NULL, reservation uuid DEFAULT NULL, notes text DEFAULT NULL)
+  RETURNS TABLE (reservation_id uuid, quantity_on_hand int, quantity_reserved int, quantity_available int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    who uuid;
+    stock uuid;
+    there int;
+    taken boolean;
+    r record;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_reservations');
+    IF quantity IS NULL OR quantity < 1 THEN
+      PERFORM cloudwatcher._refuse_quantity(quantity);
+    END IF;
+    who := cloudwatcher._stock_keeper(location, 'inventory.write', false, 'location', location);
+    reservation_id := coalesce(reservation, gen_random_uuid());
+    WITH room AS (
+      UPDATE cloudwatcher.inventory AS i
+         SET quantity_reserved = i.quantity_reserved + quantity, last_updated_at = now()
+       WHERE i.id = (SELECT f.id FROM cloudwatcher.inventory f
+                      WHERE f.part_id = part AND f.variant_id = variant AND f.location_id = location
+                     UNION ALL
+                     SELECT f.id FROM cloudwatcher.inventory f
+                      WHERE f.part_id = part AND f.variant_id IS NULL AND f.location_id = location AND variant IS NULL)
+         AND i.quantity_on_hand - i.quantity_reserved >= quantity
+      RETURNING i.id, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
+    ), written AS (
+      INSERT INTO cloudwatcher.stock_reservations (id, inventory_id, location_id, quantity, open, reserved_by, notes)
+      SELECT reservation_id, m.id, location, quantity, quantity, who, reserve_stock.notes FROM room m
+      ON CONFLICT (id) DO NOTHING
+      RETURNING true AS done)
+    SELECT m.id, m.quantity_on_hand, m.quantity_reserved, m.quantity_available, coalesce((SELECT w.done FROM written w), false)
+      INTO stock, quantity_on_hand, quantity_reserved, quantity_available, taken
+      FROM room m;
+    IF taken THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    -- A repetition (also of one that went on at the same time), or there is not enough.
+    IF stock IS NOT NULL THEN
+      UPDATE cloudwatcher.inventory AS i SET quantity_reserved = i.quantity_reserved - quantity WHERE i.id = stock;
+    END IF;
+    stock := cloudwatcher._stock(part, variant, location, false);
+    SELECT o.inventory_id, o.quantity INTO r FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
+    IF FOUND THEN
+      IF r.inventory_id IS DISTINCT FROM stock OR r.quantity <> quantity THEN
+        PERFORM cloudwatcher._refuse_repeat(reservation);
+      END IF;
+      RETURN QUERY SELECT reservation, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
+                     FROM cloudwatcher.inventory i WHERE i.id = stock;
+      RETURN;
+    END IF;
+    SELECT i.quantity_available INTO there FROM cloudwatcher.inventory i WHERE i.id = stock;
+    PERFORM cloudwatcher._refuse_stock(part, location, coalesce(there, 0), quantity);
+  END
+  $body$;
+
+-- What is still open of a reservation, its stock locked.
+CREATE FUNCTION cloudwatcher._hold_reservation(reservation uuid, OUT stock uuid, OUT still_open int, OUT releases uuid[], OUT who uuid)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    location uuid;
+  BEGIN
+    SELECT o.inventory_id, o.location_id INTO stock, location FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
+    who := cloudwatcher._stock_keeper(location, 'inventory.write', true, 'reservation', reservation);
+    PERFORM FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
+    SELECT o.open, o.releases INTO still_open, releases FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
+    IF still_open IS NULL THEN
+      PERFORM cloudwatcher._not_found('reservation', reservation);
+    END IF;
+  END
+  $body$;
+
+CREATE FUNCTION cloudwatcher._refuse_open(reservation uuid, still_open int, wanted int) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    RAISE EXCEPTION 'less is reserved' USING ERRCODE = '55000',
+      DETAIL = format('open %s, wanted %s; reservation %s', still_open, wanted, reservation),
+      HINT = 'take at most what is open of the reservation';
+  END
+  $body$;
+
+-- All that is open, which is the same again and again; or some of it, once for each operation that has an id.
+CREATE FUNCTION cloudwatcher.release_stock(reservation uuid, quantity int DEFAULT NULL, operation uuid DEFAULT NULL)
+  RETURNS TABLE (reservation_id uuid, open int, quantity_on_hand int, quantity_reserved int, quantity_available int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    held record;
+    released int;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_reservations');
+    IF quantity < 1 THEN
+      PERFORM cloudwatcher._refuse_quantity(quantity);
+    END IF;
+    SELECT h.stock, h.still_open, h.releases INTO held FROM cloudwatcher._hold_reservation(reservation) h;
+    released := CASE WHEN operation = ANY (held.releases) THEN 0 ELSE coalesce(quantity, held.still_open) END;
+    IF released > held.still_open THEN
+      PERFORM cloudwatcher._refuse_open(reservation, held.still_open, released);
+    END IF;
+    IF released > 0 THEN
+      UPDATE cloudwatcher.stock_reservations AS o
+         SET open = o.open - released, updated_at = now(),
+             releases = CASE WHEN operation IS NULL THEN o.releases ELSE o.releases || operation END
+       WHERE o.id = reservation;
+    END IF;
+    RETURN QUERY
+      UPDATE cloudwatcher.inventory AS i
+         SET quantity_reserved = i.quantity_reserved - released,
+             last_updated_at = CASE WHEN released > 0 THEN now() ELSE i.last_updated_at END
+       WHERE i.id = held.stock
+      RETURNING reservation, held.still_open - released, i.quantity_on_hand, i.quantity_reserved, i.quantity_available;
+  END
+  $body$;
+
+-- What comes and goes ------------------------------------------------------------------------------
+
+-- Taken from a reservation, or from what nobody has reserved. The record has the id of its movement.
+CREATE FUNCTION cloudwatcher.consume_part(
+    part uuid, location uuid, quantity int, variant uuid DEFAULT NULL, reservation uuid DEFAULT NULL, consumed_on date DEFAULT NULL,
+    notes text DEFAULT NULL, operation uuid DEFAULT NULL)
+  RETURNS TABLE (consumption_id uuid, quantity_on_hand int, quantity_reserved int, quantity_available int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    who uuid;
+    stock uuid;
+    done record;
+    held record;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_movements'),
+            gemba._refuse_foreign_owner('cloudwatcher.stock_reservations'), gemba._refuse_foreign_owner('cloudwatcher.part_consumption');
+    IF quantity IS NULL OR quantity < 1 THEN
+      PERFORM cloudwatcher._refuse_quantity(quantity);
+    END IF;
+    -- (A day more: it may be tomorrow already where the parts are.)
+    IF consumed_on > current_date + 1 OR NOT isfinite(consumed_on) THEN
+      RAISE EXCEPTION 'nothing is consumed in the future' USING ERRCODE = '22023', DETAIL = format('consumed_on %s', consumed_on),
+        HINT = 'give the day on which it was used';
+    END IF;
+    who := cloudwatcher._stock_keeper(location, 'inventory.write', true, 'location', location);
+    stock := cloudwatcher._stock(part, variant, location, false);
+    IF stock IS NULL THEN
+      PERFORM cloudwatcher._refuse_stock(part, location, 0, quantity);
+    END IF;
+    PERFORM FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
+    IF operation IS NOT NULL THEN
+      SELECT m.id, m.quantity INTO done FROM cloudwatcher.stock_movements m
+       WHERE m.operation_id = operation AND m.inventory_id = stock AND m.movement_type = 'consume';
+      IF done.quantity <> -quantity THEN
+        PERFORM cloudwatcher._refuse_repeat(operation);
+      END IF;
+      consumption_id := done.id;
+    END IF;
+    IF consumption_id IS NULL THEN
+      consumption_id := gen_random_uuid();
+      IF reservation IS NOT NULL THEN
+        SELECT o.inventory_id, o.open INTO held FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
+        IF NOT FOUND OR held.inventory_id <> stock THEN
+          RAISE EXCEPTION 'reservation not found' USING ERRCODE = 'P0002',
+            DETAIL = format('reservation %s of part %s, location %s', reservation, part, location),
+            HINT = 'give the id of a reservation of this part at this location, or none';
+        END IF;
+        IF held.open < quantity THEN
+          PERFORM cloudwatcher._refuse_open(reservation, held.open, quantity);
+        END IF;
+      END IF;
+      PERFORM cloudwatcher._move(stock, 'consume', -quantity, coalesce(operation, consumption_id), who, notes,
+                                 CASE WHEN reservation IS NULL THEN 0 ELSE quantity END, consumption_id);
+      IF reservation IS NOT NULL THEN
+        UPDATE cloudwatcher.stock_reservations AS o SET open = o.open - consume_part.quantity, updated_at = now() WHERE o.id = reservation;
+      END IF;
+      INSERT INTO cloudwatcher.part_consumption
+             (id, part_id, variant_id, location_id, quantity_consumed, consumption_date, consumed_by, notes)
+      VALUES (consumption_id, part, variant, location, quantity, coalesce(consumed_on, current_date), who, consume_part.notes);
+    END IF;
+    RETURN QUERY SELECT consume_part.consumption_id, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
+                   FROM cloudwatcher.inventory i WHERE i.id = stock;
+  END
+  $body$;
+
+CREATE FUNCTION cloudwatcher.receive_stock(
+    part uuid, location uuid, quantity int, variant uuid DEFAULT NULL, operation uuid DEFAULT NULL, notes text DEFAULT NULL)
+  RETURNS TABLE (operation_id uuid, quantity_on_hand int, quantity_reserved int, quantity_available int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    who uuid;
+    stock uuid;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_movements');
+    IF quantity IS NULL OR quantity < 1 THEN
+      PERFORM cloudwatcher._refuse_quantity(quantity);
+    END IF;
+    who := cloudwatcher._stock_keeper(location, 'inventory.write', false, 'location', location);
+    operation_id := coalesce(operation, gen_random_uuid());
+    PERFORM cloudwatcher._receive(part, variant, location, quantity, operation_id, 'receive', who, notes);
+    stock := cloudwatcher._stock(part, variant, location, false);
+    RETURN QUERY SELECT receive_stock.operation_id, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
+                   FROM cloudwatcher.inventory i WHERE i.id = stock;
+  END
+  $body$;
+
+-- Both ends at once, the source first in the answer. Whoever takes it away has to see where it goes.
+CREATE FUNCTION cloudwatcher.transfer_stock(
+    part uuid, from_location uuid, to_location uuid, quantity int, variant uuid DEFAULT NULL, operation uuid DEFAULT NULL,
+    notes text DEFAULT NULL)
+  RETURNS TABLE (operation_id uuid, location_id uuid, quantity_on_hand int, quantity_reserved int, quantity_available int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    who uuid;
+    source uuid;
+    target uuid;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_movements');
+    IF quantity IS NULL OR quantity < 1 THEN
+      PERFORM cloudwatcher._refuse_quantity(quantity);
+    END IF;
+    who := cloudwatcher._stock_keeper(from_location, 'inventory.write', true, 'location', from_location);
+    PERFORM cloudwatcher._stock_keeper(to_location, 'inventory.read', false, 'location', to_location);
+    IF from_location = to_location THEN
+      RAISE EXCEPTION 'it is there already' USING ERRCODE = '22023', DETAIL = format('from and to location %s', to_location),
+        HINT = 'give two locations';
+    END IF;
+    operation_id := coalesce(operation, gen_random_uuid());
+    source := cloudwatcher._stock(part, variant, from_location, false);
+    IF source IS NULL THEN
+      PERFORM cloudwatcher._refuse_stock(part, from_location, 0, quantity);
+    END IF;
+    target := cloudwatcher._stock(part, variant, to_location, true);
+    PERFORM FROM cloudwatcher.inventory i WHERE i.id IN (source, target) ORDER BY i.id FOR NO KEY UPDATE;
+    PERFORM cloudwatcher._receive(part, variant, from_location, -quantity, operation_id, 'transfer-out', who, notes);
+    PERFORM cloudwatcher._receive(part, variant, to_location, quantity, operation_id, 'transfer-in', who, notes);
+    RETURN QUERY SELECT transfer_stock.operation_id, i.location_id, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
+                   FROM cloudwatcher.inventory i WHERE i.id IN (source, target) ORDER BY i.id = target;
+  END
+  $body$;
+
+-- What was counted is what there is, also where more was promised.
+CREATE FUNCTION cloudwatcher.count_stock(
+    part uuid, location uuid, counted int, variant uuid DEFAULT NULL, operation uuid DEFAULT NULL, notes text DEFAULT NULL)
+  RETURNS TABLE (operation_id uuid, difference int, quantity_on_hand int, quantity_reserved int, quantity_available int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    who uuid;
+    stock uuid;
+    before int;
+    done record;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_movements');
+    IF counted IS NULL OR counted < 0 THEN
+      PERFORM cloudwatcher._refuse_quantity(counted);
+    END IF;
+    who := cloudwatcher._stock_keeper(location, 'inventory.count', true, 'location', location);
+    operation_id := coalesce(operation, gen_random_uuid());
+    stock := cloudwatcher._stock(part, variant, location, true);
+    SELECT i.quantity_on_hand INTO before FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
+    SELECT m.quantity, m.on_hand INTO done FROM cloudwatcher.stock_movements m
+     WHERE m.operation_id = count_stock.operation_id AND m.inventory_id = stock AND m.movement_type = 'count';
+    IF NOT FOUND THEN
+      difference := counted - before;
+      PERFORM cloudwatcher._move(stock, 'count', difference, operation_id, who, notes);
+    ELSE
+      difference := done.quantity;
+      IF done.on_hand <> counted THEN
+        PERFORM cloudwatcher._refuse_repeat(operation_id);
+      END IF;
+    END IF;
+    RETURN QUERY SELECT count_stock.operation_id, count_stock.difference, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
+                   FROM cloudwatcher.inventory i WHERE i.id = stock;
   END
   $body$;

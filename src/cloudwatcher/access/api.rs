@@ -1,6 +1,6 @@
 //! The SQL functions about rights.
 
-use super::{Known, rows};
+use super::{Known, allowed, rows};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -51,8 +51,7 @@ pub fn _allows_in(
     let Some(who) = who else {
         return Ok(false);
     };
-    let known = Known::of(who)?;
-    Ok(known.may(permission) && known.sees_department(department.map(|id| *id.as_bytes()))?)
+    Ok(allowed::allowed(who, permission, department)?)
 }
 
 /// The same anywhere.

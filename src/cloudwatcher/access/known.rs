@@ -246,7 +246,7 @@ fn ids(plan: &'static LocalKey<Plan>, arguments: &[DatumWithOid]) -> Result<Hash
 }
 
 /// With the extension's rights.
-fn read<T>(
+pub(super) fn read<T>(
     plan: &'static LocalKey<Plan>,
     arguments: &[DatumWithOid],
     row: impl Fn(&crate::postgres::plan::Row) -> Result<T>,

@@ -6,12 +6,13 @@
 //! - `api`: puts tables under audit
 //! - `triggers`, `options`: what makes a table an audited one, and what is logged of it
 //! - `capture`: the trigger; `table`: what a process knows about a table
+//! - `log`, `place`, `indexes`: writing entries, and where to; `ids`, `who`: what they all have
 //! - `access`: counts who reads what; `seals`: the proof; `history`: what a row was
-//! - `log`, `place`: writing entries, and where to; `ids`, `who`: what they all have
 
 mod api;
 mod capture;
 mod ids;
+mod indexes;
 mod log;
 mod options;
 mod place;

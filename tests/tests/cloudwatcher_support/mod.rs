@@ -13,7 +13,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use anyhow::Result;
-use gemba_tests::{Database, as_user, expect_sqlstate, extended, lines};
+use gemba_tests::{Database, as_user, expect_sqlstate, extended, lines, table};
 use postgres::error::DbError;
 use postgres::{Client, Error, Transaction};
 
@@ -244,4 +244,30 @@ pub fn outcomes(client: &mut Client, sql: &str) -> Vec<String> {
         .into_iter()
         .map(|(outcome, names)| format!("{outcome}: {}", names.join(" ")))
         .collect()
+}
+
+/// An id for an operation or a reservation.
+pub fn id(number: u32) -> String {
+    format!("aaaaaaaa-0000-0000-0000-{number:012}")
+}
+
+/// What must hold whatever happened to stock: what is on hand is what came and went, what is reserved is what is open
+/// of reservations, what was used up is what consumption says.
+#[track_caller]
+pub fn stock_adds_up(client: &mut Client) {
+    let wrong = table(
+        client,
+        "SELECT i.id, quantity_on_hand, quantity_reserved FROM cloudwatcher.inventory i
+          WHERE quantity_on_hand <> (SELECT coalesce(sum(m.quantity), 0) FROM cloudwatcher.stock_movements m WHERE m.inventory_id = i.id)
+             OR quantity_reserved <> (SELECT coalesce(sum(r.open), 0) FROM cloudwatcher.stock_reservations r WHERE r.inventory_id = i.id)
+             OR quantity_on_hand < 0 OR quantity_reserved < 0
+         UNION ALL
+         SELECT m.id, m.quantity, m.on_hand
+           FROM (SELECT m.*, lag(m.on_hand, 1, 0) OVER (PARTITION BY m.inventory_id ORDER BY m.created_at) AS before
+                   FROM cloudwatcher.stock_movements m) AS m
+           LEFT JOIN cloudwatcher.part_consumption c ON c.id = m.id
+          WHERE m.before + m.quantity <> m.on_hand
+             OR (m.movement_type = 'consume') <> (c.id IS NOT NULL) OR c.quantity_consumed <> -m.quantity",
+    );
+    assert!(wrong.is_empty(), "stock does not add up: {wrong:?}");
 }

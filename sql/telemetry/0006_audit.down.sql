@@ -1,0 +1,3 @@
+SELECT gemba.unaudit('telemetry.sensors'),
+       gemba.unaudit('telemetry.subscriptions'),
+       gemba.unaudit('telemetry.plausible_ranges');
