@@ -804,6 +804,73 @@ fn an_approver_who_left_is_passed_over() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_job_looks_after_what_nobody_decides() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_job")?;
+    let order = submitted(&mut client, TECH_A, AT_A, 1, "pending-approval north 1");
+    set(
+        &mut client,
+        "UPDATE cloudwatcher.settings SET escalate_after = '1 microsecond'",
+    )?;
+    set(
+        &mut client,
+        "SELECT gemba.run_job_now('cloudwatcher: approvals'); SELECT gemba.run_due_jobs()",
+    )?;
+    assert_eq!(
+        chain(&mut client, &order),
+        "1:north:escalated 1:head:pending"
+    );
+    Ok(())
+}
+
+#[test]
+fn approvals_are_seen_with_their_order() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_seen")?;
+    submitted(&mut client, TECH_A, AT_A, 26, "pending-approval north 3");
+    assert_eq!(
+        outcomes(&mut client, "SELECT FROM cloudwatcher.order_approvals"),
+        [
+            "42501: anon",
+            "0: stranger retired b c south",
+            "3: viewer a north head admin service"
+        ]
+    );
+    // The seed's query of the chain, with the names of people up to the admin.
+    assert_eq!(
+        outcomes(
+            &mut client,
+            "SELECT FROM cloudwatcher.order_approvals oa JOIN cloudwatcher.users u ON oa.approver_id = u.id"
+        ),
+        [
+            "42501: anon",
+            "0: stranger retired b c south",
+            "3: viewer a north head admin service"
+        ]
+    );
+    asked(
+        &mut client,
+        NORTH,
+        &format!("SELECT cloudwatcher.set_delegate('{SOUTH}', '2099-01-01')"),
+    );
+    assert_eq!(
+        outcomes(&mut client, "SELECT FROM cloudwatcher.approval_delegations"),
+        [
+            "42501: anon",
+            "0: stranger retired viewer a b c head",
+            "1: north south admin service"
+        ]
+    );
+    assert_eq!(
+        outcomes(&mut client, "SELECT FROM cloudwatcher.my_approvals()"),
+        [
+            "42501: anon",
+            "0: stranger retired viewer a b c head admin service",
+            "1: north south"
+        ]
+    );
+    Ok(())
+}
+
 /// Two decide, or one decides while the other cancels: one of them is first, and the other one is told.
 #[test]
 fn decisions_race() -> Result<()> {

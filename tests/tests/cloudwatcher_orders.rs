@@ -106,6 +106,84 @@ fn an_id_makes_it_once() -> Result<()> {
 }
 
 #[test]
+fn the_best_supplier_is_asked_unless_one_is_named() -> Result<()> {
+    let (_db, mut client) = furnished("orders_best")?;
+    let order = draft(&mut client, TECH_A, AT_A);
+    let mut adds = |part: &str, rest: &str| {
+        said(
+            &mut client,
+            TECH_A,
+            &format!(
+                "concat_ws(' ', a.supplier_id, a.price) FROM cloudwatcher.add_item('{order}', '{part}', {rest}) AS a"
+            ),
+        )
+    };
+    // The preferred one of the part; the cheap one sells no fewer than ten.
+    assert_eq!(adds(FILTER, "1"), format!("{GOOD} 12.00"));
+    assert_eq!(
+        adds(FILTER, &format!("10, '{CHEAP}'")),
+        format!("{CHEAP} 9.50")
+    );
+    client.batch_execute("UPDATE cloudwatcher.part_suppliers SET is_preferred = false; UPDATE cloudwatcher.suppliers SET is_preferred = false")?;
+    assert_eq!(
+        said(
+            &mut client,
+            TECH_A,
+            &format!("a.supplier_id FROM cloudwatcher.add_item('{order}', '{FILTER}', 20) AS a")
+        ),
+        CHEAP
+    );
+    assert_eq!(
+        said(
+            &mut client,
+            TECH_A,
+            &format!("a.supplier_id FROM cloudwatcher.add_item('{order}', '{FILTER}', 9) AS a")
+        ),
+        GOOD
+    );
+    // A variant at its own price, otherwise at the part's.
+    client.batch_execute(&format!("INSERT INTO cloudwatcher.part_suppliers (part_id, variant_id, supplier_id, supplier_cost) VALUES ('{BELT}', '{LONG}', '{GOOD}', 55)"))?;
+    for (variant, price) in [(LONG, "55.00"), (SHORT, "40.00")] {
+        assert_eq!(
+            said(
+                &mut client,
+                TECH_A,
+                &format!(
+                    "a.price FROM cloudwatcher.add_item('{order}', '{BELT}', 1, variant => '{variant}') AS a"
+                )
+            ),
+            price
+        );
+    }
+    // A transfer costs nothing unless it is said to.
+    let order = asked_one(
+        &mut client,
+        NORTH,
+        &format!("SELECT cloudwatcher.create_order('{AT_A}', 'internal_transfer', '{AT_B}')"),
+    );
+    assert_eq!(
+        said(
+            &mut client,
+            NORTH,
+            &format!(
+                "concat_ws(' ', a.supplier_id, a.price) FROM cloudwatcher.add_item('{order}', '{FILTER}', 1) AS a"
+            )
+        ),
+        format!("{GOOD} 0.00")
+    );
+    client.batch_execute("DELETE FROM cloudwatcher.part_suppliers")?;
+    assert_eq!(
+        said(
+            &mut client,
+            NORTH,
+            &format!("cloudwatcher.add_item('{order}', '{FILTER}', 1)")
+        ),
+        "55000 nobody sells this part"
+    );
+    Ok(())
+}
+
+#[test]
 fn bad_arguments_have_clear_errors() -> Result<()> {
     let (_db, mut client) = furnished("orders_bad")?;
     let order = draft(&mut client, TECH_A, AT_A);

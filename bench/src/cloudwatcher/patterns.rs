@@ -259,7 +259,7 @@ fn times(took: Duration, baseline: Duration) -> String {
     factor(took.as_secs_f64() / baseline.as_secs_f64().max(1e-9))
 }
 
-/// The same rows as somebody whom the policy binds, and as a superuser who names the departments.
+/// The same rows as somebody whom the policy binds, and as a superuser who names the departments, or leaves them out.
 fn measure_policies(
     server: &Server,
     options: &Options,
@@ -282,7 +282,7 @@ fn measure_policies(
     ];
     let calls = options.calls.min(FEW);
     report.note(&format!(
-        "policies: {} requests of 1,000 devices in {} departments, {} users; each query as a user, and in turns as a superuser with the user's departments written into it; {calls} calls",
+        "policies: {} requests of 1,000 devices in {} departments, {} users; each query as a user, and in turns as a superuser: with the user's departments written into it (which an index finds), and over all rows (which a policy looks at); {calls} calls",
         thousands(u64::from(size.requests) + u64::from(size.more)),
         thousands(size.departments.into()),
         thousands(size.users.into()),
@@ -291,7 +291,8 @@ fn measure_policies(
     for (what, query) in queries {
         for reader in [Reader::Technician, Reader::Manager, Reader::Admin] {
             let mut random = Random::new(5);
-            let (mut bound, mut free) = (Samples::default(), Samples::default());
+            let (mut bound, mut free, mut all) =
+                (Samples::default(), Samples::default(), Samples::default());
             for call in 0..calls + 1 {
                 let depot = random.below(100);
                 let user = reader.of(depot, size);
@@ -310,6 +311,7 @@ fn measure_policies(
                 let sql = query.replace("{departments}", "true");
                 let (took, ours) = time(|| Ok(client.simple_query(&sql)?))?;
                 client = become_user(client, None)?;
+                let (unbound, _) = time(|| Ok(client.simple_query(&sql)?))?;
                 let sql = query.replace("{departments}", &named);
                 let (by_hand, theirs) = time(|| Ok(client.simple_query(&sql)?))?;
                 ensure!(
@@ -320,6 +322,7 @@ fn measure_policies(
                 if call > 0 {
                     bound.push(took);
                     free.push(by_hand);
+                    all.push(unbound);
                 }
             }
             report.row(
@@ -330,9 +333,17 @@ fn measure_policies(
                     show(bound.percentile(50)),
                     show(bound.max())
                 ),
-                format!("without row security: p50 {}", show(free.percentile(50))),
+                format!(
+                    "without row security: p50 {} with the departments, {} over all rows",
+                    show(free.percentile(50)),
+                    show(all.percentile(50))
+                ),
                 bound.count(),
-                format!("takes {}", times(bound.median(), free.median())),
+                format!(
+                    "takes {} and {}",
+                    times(bound.median(), free.median()),
+                    times(bound.median(), all.median())
+                ),
             );
         }
     }

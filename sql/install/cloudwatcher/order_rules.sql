@@ -148,8 +148,8 @@ CREATE FUNCTION cloudwatcher._check_order() RETURNS trigger
       PERFORM cloudwatcher._require_complete(NEW.id, NEW.order_type, NEW.location_id, NEW.source_location_id);
       needed := cloudwatcher._levels_needed(NEW.id);
       IF (needed = 0) <> (NEW.status = 'approved') THEN
-        RAISE EXCEPTION 'the order needs % approvals', needed USING ERRCODE = '55000',
-          DETAIL = format('order %s, total %s', NEW.id, NEW.total_amount),
+        RAISE EXCEPTION 'the order is not submitted like this' USING ERRCODE = '55000',
+          DETAIL = format('order %s, total %s, needs %s approvals', NEW.id, NEW.total_amount, needed),
           HINT = 'cloudwatcher.submit_order() asks those who have to approve', SCHEMA = 'cloudwatcher', TABLE = 'orders';
       END IF;
       NEW.approval_levels := needed;
