@@ -72,8 +72,8 @@ impl Size {
 pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Result<()> {
     let size = Size::of(options);
     patterns::measure(server, options, size, report)?;
-    stock::measure(server, size, report)?;
-    requests::measure(server, options, size, report)
+    requests::measure(server, options, size, report)?;
+    stock::measure(server, size, report)
 }
 
 /// What was wanted and what came out.
