@@ -1,9 +1,11 @@
 //! The cloudwatcher room.
 //!
 //! - `patterns`: the seed's four queries beside its estimates, and what policies cost over a million requests
+//! - `requests`: claimed, answered and submitted by several clients at once
 //! - `stock`: reserving and releasing, beside bare tables
 
 mod patterns;
+mod requests;
 mod stock;
 
 use crate::Options;
@@ -70,6 +72,7 @@ impl Size {
 pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Result<()> {
     let size = Size::of(options);
     patterns::measure(server, options, size, report)?;
+    requests::measure(server, options, size, report)?;
     stock::measure(server, size, report)
 }
 
