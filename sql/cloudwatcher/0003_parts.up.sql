@@ -17,7 +17,7 @@ CREATE INDEX locations_is_active_idx ON cloudwatcher.locations (is_active);
 COMMENT ON TABLE cloudwatcher.locations IS 'where stock is; the department decides who sees it';
 
 CREATE TABLE cloudwatcher.parts (
-  id               uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+  id               uuid DEFAULT pg_catalog.gen_random_uuid(),
   part_code        varchar(50) COLLATE "C" NOT NULL,
   name             varchar(255) NOT NULL,
   description      text,
@@ -26,6 +26,8 @@ CREATE TABLE cloudwatcher.parts (
   is_active        boolean NOT NULL DEFAULT true,
   created_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  -- With the name, which is what lists look up: otherwise they read the whole catalogue for it.
+  CONSTRAINT parts_pkey PRIMARY KEY (id) INCLUDE (name),
   CONSTRAINT parts_part_code_key UNIQUE (part_code),
   CONSTRAINT parts_part_code_check CHECK (part_code <> '')
 );
