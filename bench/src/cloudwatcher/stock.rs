@@ -10,6 +10,8 @@ use crate::server::{Server, progress};
 use anyhow::{Result, ensure};
 use gemba_tests::Random;
 use postgres::{Client, Statement};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 const GEMBA: &str = "bench_cloudwatcher_stock";
 const PLAIN: &str = "bench_cloudwatcher_stock_plain";
@@ -19,7 +21,18 @@ const CLIENTS: u64 = 8;
 /// Reservations and releases a second, together.
 const WANTED: f64 = 3_000.0;
 
+/// What is left of a round, in pairs of a reservation and its release.
+#[derive(Clone)]
+struct Left(Arc<AtomicI64>);
+
+impl Left {
+    fn take(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::Relaxed) > 0
+    }
+}
+
 struct Bare {
+    left: Left,
     client: Client,
     random: Random,
     parts: u64,
@@ -29,6 +42,9 @@ struct Bare {
 
 impl Worker for Bare {
     fn work(&mut self) -> Result<usize> {
+        if !self.left.take() {
+            return Ok(0);
+        }
         let part = 1 + self.random.below(self.parts) as i32;
         let row = self.client.query_one(&self.reserve, &[&part])?;
         let id: String = row.get(0);
@@ -39,6 +55,7 @@ impl Worker for Bare {
 }
 
 struct Gemba {
+    left: Left,
     client: Client,
     random: Random,
     parts: u64,
@@ -48,6 +65,9 @@ struct Gemba {
 
 impl Worker for Gemba {
     fn work(&mut self) -> Result<usize> {
+        if !self.left.take() {
+            return Ok(0);
+        }
         let part = format!(
             "30000000-0000-4000-8000-{:012}",
             1 + self.random.below(self.parts)
@@ -60,7 +80,7 @@ impl Worker for Gemba {
     }
 }
 
-fn bare_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
+fn bare_workers(server: &Server, size: Size, left: &Left) -> Result<Vec<Box<dyn Worker>>> {
     (0..CLIENTS)
         .map(|number| {
             let mut client = server.connect(PLAIN)?;
@@ -73,6 +93,7 @@ fn bare_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
                  UPDATE stock s SET reserved = s.reserved - r.quantity FROM released r WHERE s.part = r.part",
             )?;
             Ok(Box::new(Bare {
+                left: left.clone(),
                 client,
                 random: Random::new(number),
                 parts: size.reserved.into(),
@@ -83,7 +104,7 @@ fn bare_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
         .collect()
 }
 
-fn gemba_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
+fn gemba_workers(server: &Server, size: Size, left: &Left) -> Result<Vec<Box<dyn Worker>>> {
     (0..CLIENTS)
         .map(|number| {
             let mut client = server.connect(GEMBA)?;
@@ -96,6 +117,7 @@ fn gemba_workers(server: &Server, size: Size) -> Result<Vec<Box<dyn Worker>>> {
             )?;
             let release = client.prepare("SELECT open FROM cloudwatcher.release_stock($1::text::uuid)")?;
             Ok(Box::new(Gemba {
+                left: left.clone(),
                 client,
                 random: Random::new(number),
                 parts: size.reserved.into(),
@@ -133,18 +155,19 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
         thousands(size.reserved.into()),
         thousands(size.departments.into()),
     ));
+    let left = Left(Arc::default());
     let mut sides = [
         Side {
             name: "bare tables, two statements",
             database: PLAIN,
             refill: "SELECT",
-            workers: bare_workers(server, size)?,
+            workers: bare_workers(server, size, &left)?,
         },
         Side {
             name: "gemba: reserve_stock, release_stock",
             database: GEMBA,
             refill: "SELECT",
-            workers: gemba_workers(server, size)?,
+            workers: gemba_workers(server, size, &left)?,
         },
     ];
     let mut samples = [Samples::default(), Samples::default()];
@@ -152,6 +175,8 @@ pub fn measure(server: &Server, size: Size, report: &mut Report) -> Result<()> {
         // Another side first each time.
         for turn in 0..2 {
             let which = (number + turn) % 2;
+            left.0
+                .store(i64::from(size.reservations / 2), Ordering::Relaxed);
             samples[which].push(round(server, &mut sides[which], size.reservations)?);
         }
     }
