@@ -177,7 +177,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/install/cloudwatcher/supply.sql",
     name = "cloudwatcher_supply",
-    requires = ["cloudwatcher_stock"]
+    requires = ["cloudwatcher_stock", cloudwatcher::forecast::_forecast]
 );
 // Cloudwatcher: orders.
 extension_sql_file!(
@@ -214,6 +214,26 @@ extension_sql_file!(
     name = "cloudwatcher_requests_work",
     requires = ["cloudwatcher_requests_submit"]
 );
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/responses.sql",
+    name = "cloudwatcher_requests_responses",
+    requires = ["cloudwatcher_requests_work"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/devices.sql",
+    name = "cloudwatcher_requests_devices",
+    requires = ["cloudwatcher_requests_responses"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/files.sql",
+    name = "cloudwatcher_requests_files",
+    requires = ["cloudwatcher_requests_devices"]
+);
+extension_sql_file!(
+    "../sql/install/cloudwatcher/requests/archive.sql",
+    name = "cloudwatcher_requests_archive",
+    requires = ["cloudwatcher_requests_files"]
+);
 extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 
 #[allow(non_snake_case)]
@@ -221,6 +241,7 @@ extension_sql_file!("../sql/install/finish.sql", name = "finish", finalize);
 pub extern "C-unwind" fn _PG_init() {
     gucs::register();
     engine::jobs::worker::register();
+    engine::audit::access::register();
 }
 
 /// Set-up that `cargo pgrx test` asks for.

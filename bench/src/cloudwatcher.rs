@@ -1,8 +1,12 @@
 //! The cloudwatcher room.
 //!
 //! - `patterns`: the seed's four queries beside its estimates, and what policies cost over a million requests
+//! - `requests`: claimed, answered and submitted by several clients at once
+//! - `stock`: reserving and releasing, beside bare tables
 
 mod patterns;
+mod requests;
+mod stock;
 
 use crate::Options;
 use crate::report::Report;
@@ -23,6 +27,10 @@ struct Size {
     /// Requests that come to them for the policies.
     more: u32,
     orders: u32,
+    /// Parts that are reserved and released, so many times a round.
+    reserved: u32,
+    reservations: u32,
+    rounds: usize,
 }
 
 impl Size {
@@ -38,6 +46,9 @@ impl Size {
                 requests: 5_000,
                 more: 20_000,
                 orders: 500,
+                reserved: 100,
+                reservations: 800,
+                rounds: 2,
             }
         } else {
             Self {
@@ -50,6 +61,9 @@ impl Size {
                 requests: 100_000,
                 more: 900_000,
                 orders: 10_000,
+                reserved: 1_000,
+                reservations: 30_000,
+                rounds: 5,
             }
         }
     }
@@ -57,7 +71,9 @@ impl Size {
 
 pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Result<()> {
     let size = Size::of(options);
-    patterns::measure(server, options, size, report)
+    patterns::measure(server, options, size, report)?;
+    requests::measure(server, options, size, report)?;
+    stock::measure(server, size, report)
 }
 
 /// What was wanted and what came out.

@@ -10,12 +10,14 @@
 //! - `queue`: rounds of work that several clients take from one queue
 //! - `sqp`: claiming and planning refreshes beside a bare queue, and the job worker
 //! - `reporting`: the reports' aggregate and dashboards beside hand-written SQL, and their weeks beside a bare queue
+//! - `audit`: what an audited table costs, beside a trigger for each row and supa_audit
 //! - `cloudwatcher`: the seed's queries under policies
 //! - `report`: the table
 //!
 //! Every measurement is repeated on fresh tables and reported as the median with its extremes. Sides
 //! that must agree are compared, and the benchmark stops when they do not.
 
+mod audit;
 mod cloudwatcher;
 mod data;
 mod full;
@@ -46,10 +48,11 @@ const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [opti
                   measures nothing
   --full          also all 124.9 million readings
   --full-seed     with --full: the seed's own tables with all readings too (long)
-  --only ROOM     telemetry, plant, reporting, sqp or cloudwatcher (default: all)";
+  --only ROOM     telemetry, plant, reporting, sqp, cloudwatcher or audit (default: all)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
+    Audit,
     Cloudwatcher,
     Telemetry,
     Plant,
@@ -120,9 +123,10 @@ fn options() -> Result<Option<Options>> {
                     "plant" => Room::Plant,
                     "reporting" => Room::Reporting,
                     "sqp" => Room::Sqp,
+                    "audit" => Room::Audit,
                     "cloudwatcher" => Room::Cloudwatcher,
                     other => bail!(
-                        "--only {other}: there are telemetry, plant, reporting, sqp and cloudwatcher"
+                        "--only {other}: there are telemetry, plant, reporting, sqp, cloudwatcher and audit"
                     ),
                 });
             }
@@ -171,6 +175,9 @@ fn measure(options: &Options) -> Result<()> {
     }
     if options.wants(Room::Cloudwatcher) {
         cloudwatcher::measure(&server, options, &mut report)?;
+    }
+    if options.wants(Room::Audit) {
+        audit::measure(&server, options, &mut report)?;
     }
     report.finish(&options.out)
 }

@@ -1,1 +1,2 @@
 SELECT gemba.unschedule('gemba: audit seals');
+SELECT gemba.unschedule('gemba: access');

@@ -152,7 +152,8 @@ CREATE TABLE cloudwatcher.cloud_file_refs (
   CONSTRAINT cloud_file_refs_file_type_check CHECK (file_type = 'request' AND request_id IS NOT NULL OR file_type = 'response' AND response_id IS NOT NULL),
   CONSTRAINT cloud_file_refs_cloud_provider_check CHECK (cloud_provider = 'sharepoint' OR cloud_provider = 'google-drive' OR cloud_provider = 'local'),
   CONSTRAINT cloud_file_refs_sync_status_check CHECK (sync_status = 'pending' OR sync_status = 'synced' OR sync_status = 'failed'),
-  CONSTRAINT cloud_file_refs_file_size_bytes_check CHECK (file_size_bytes >= 0)
+  CONSTRAINT cloud_file_refs_file_size_bytes_check CHECK (file_size_bytes >= 0),
+  CONSTRAINT cloud_file_refs_path_key UNIQUE NULLS NOT DISTINCT (request_id, response_id, cloud_provider, cloud_path)
 );
 CREATE INDEX cloud_file_refs_request_id_idx ON cloudwatcher.cloud_file_refs (request_id);
 CREATE INDEX cloud_file_refs_response_id_idx ON cloudwatcher.cloud_file_refs (response_id);
@@ -218,6 +219,10 @@ CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.responses
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
 CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.cloud_file_refs
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
+CREATE TRIGGER check_responses AFTER INSERT ON cloudwatcher.cloud_file_refs
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_responses();
+CREATE TRIGGER check_responses AFTER INSERT ON cloudwatcher.response_metadata
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_responses();
 CREATE TRIGGER check_requests AFTER INSERT ON cloudwatcher.agent_decisions
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION cloudwatcher._check_requests();
 CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id ON cloudwatcher.request_metadata FOR EACH ROW
@@ -226,6 +231,7 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id ON cloudwatcher.request
 CREATE TRIGGER refuse_change BEFORE UPDATE OF request_id, response_id ON cloudwatcher.cloud_file_refs FOR EACH ROW
   WHEN (NEW.request_id IS DISTINCT FROM OLD.request_id OR NEW.response_id IS DISTINCT FROM OLD.response_id)
   EXECUTE FUNCTION cloudwatcher._keep_as_it_is('whose file it is', 'insert another one');
+CREATE TRIGGER guard_file BEFORE UPDATE ON cloudwatcher.cloud_file_refs FOR EACH ROW EXECUTE FUNCTION cloudwatcher._guard_file();
 CREATE TRIGGER refuse_change BEFORE UPDATE ON cloudwatcher.agent_decisions FOR EACH ROW
   EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was decided', 'record another decision');
 

@@ -1,1 +1,3 @@
+SELECT gemba.unschedule('cloudwatcher: lost connections');
+SELECT gemba.unschedule('cloudwatcher: old requests');
 SELECT gemba.unschedule('cloudwatcher: approvals');

@@ -111,9 +111,10 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uuid, text),
     cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text)
   TO authenticated, service_role;
--- Cloudwatcher: what to order. These read with the caller's rights, and the last three only raise errors.
+-- Cloudwatcher: what to order. These read with the caller's rights; those with _ calculate, or raise errors.
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.best_supplier(uuid, uuid, int), cloudwatcher.reorder_report(uuid),
+    cloudwatcher.consumption_forecast(uuid, uuid, int, uuid, date), cloudwatcher._forecast(float8[], int),
     cloudwatcher._not_found(text, uuid), cloudwatcher._refuse_part(uuid, uuid), cloudwatcher._refuse_quantity(int)
   TO authenticated, service_role;
 
@@ -131,12 +132,20 @@ GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
 -- Cloudwatcher: requests. Who may what is asked in each of them.
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.payload_hash(jsonb), cloudwatcher.submit_request(text, text, jsonb, jsonb),
-    cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid)
+    cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid),
+    cloudwatcher.pending_responses(text, int), cloudwatcher.acknowledge(uuid), cloudwatcher.fail_response(uuid, text),
+    cloudwatcher.connect_device(text, text, inet), cloudwatcher.device_alive(text), cloudwatcher.disconnect_device(text),
+    cloudwatcher.device_status(text), cloudwatcher.add_file_ref(uuid, uuid, text, text, bigint),
+    cloudwatcher.file_synced(uuid, bigint), cloudwatcher.file_failed(uuid, text), cloudwatcher.retry_file(uuid),
+    cloudwatcher.files_out_of_sync(text, int), cloudwatcher.decisions(uuid, text, text, jsonb, numeric, numeric, int),
+    cloudwatcher._check_count(int), cloudwatcher._refuse_null(text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.claim_requests(text, int, interval, text[]), cloudwatcher.extend_lease(text, uuid[], interval),
     cloudwatcher.begin_response(uuid, text), cloudwatcher.complete_request(uuid, jsonb, boolean, text),
-    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean)
+    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean),
+    cloudwatcher.close_lost_connections(), cloudwatcher.archive_requests(),
+    cloudwatcher.record_decision(uuid, text, text, text, jsonb, numeric)
   TO service_role;
 
 -- Operation: the application's own servers and jobs ------------------------------------------------
@@ -188,6 +197,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     gemba.seal_audit(), gemba.audit_head(), gemba.verify_audit(timestamptz, timestamptz, bigint, text)
   TO service_role;
+-- Audit: access.
+GRANT EXECUTE ON FUNCTION gemba.collect_access(), gemba.access_status() TO service_role;
 -- Audit: history. These read with the caller's rights.
 GRANT EXECUTE ON FUNCTION gemba.row_history(regclass, text), gemba.row_at(regclass, text, timestamptz)
   TO authenticated, service_role;
@@ -357,6 +368,7 @@ COMMENT ON FUNCTION cloudwatcher.transfer_stock(uuid, uuid, uuid, int, uuid, uui
 COMMENT ON FUNCTION cloudwatcher.count_stock(uuid, uuid, int, uuid, uuid, text) IS 'what was counted is what is on hand from now on; where that is less than was reserved, stock_levels shows a backorder; once for each operation id';
 -- Cloudwatcher: what to order.
 COMMENT ON FUNCTION cloudwatcher.best_supplier(uuid, uuid, int) IS 'who sells a part (or a variant of it), best first: preferred, then what the order would cost with its least quantity, then lead time';
+COMMENT ON FUNCTION cloudwatcher.consumption_forecast(uuid, uuid, int, uuid, date) IS 'how many of a part will be used on each of so many days after as_of (yesterday), with limits of 95 %: Holt and Winters with a season of a week, Syntetos and Boylan where use is intermittent, or the mean of less than two weeks';
 COMMENT ON FUNCTION cloudwatcher.reorder_report(uuid) IS 'stock at or below its reorder point (or short of what was promised) that the caller sees: what is on order, how many more to order of whom, for how many days it lasts';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
 COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
@@ -385,6 +397,22 @@ COMMENT ON FUNCTION cloudwatcher.complete_request(uuid, jsonb, boolean, text) IS
 COMMENT ON FUNCTION cloudwatcher.complete_requests(jsonb, text) IS 'answers many; what cannot be completed is told in its row and spares the others';
 COMMENT ON FUNCTION cloudwatcher.fail_request(uuid, text, text, boolean) IS 'a request was not to be answered: pending again after a while, or failed after settings.max_attempts or without retry; returns which';
 COMMENT ON FUNCTION cloudwatcher.retry_request(uuid) IS 'a failed request is tried again from the beginning; returns its status';
+COMMENT ON FUNCTION cloudwatcher.pending_responses(text, int) IS 'answers that are ready for a device and were not delivered yet, the oldest first';
+COMMENT ON FUNCTION cloudwatcher.acknowledge(uuid) IS 'the device has a response; returns since when';
+COMMENT ON FUNCTION cloudwatcher.fail_response(uuid, text) IS 'a response was not to be delivered; the error goes into its metadata; returns its status';
+COMMENT ON FUNCTION cloudwatcher.connect_device(text, text, inet) IS 'a device is there, by websocket, polling or webhook; returns the connection; the same kind again is the same connection';
+COMMENT ON FUNCTION cloudwatcher.device_alive(text) IS 'a sign of life; returns when it was noted';
+COMMENT ON FUNCTION cloudwatcher.disconnect_device(text) IS 'a device leaves; returns for how many seconds it was connected';
+COMMENT ON FUNCTION cloudwatcher.close_lost_connections() IS 'ends connections of devices that were silent for settings.offline_after; returns how many';
+COMMENT ON FUNCTION cloudwatcher.device_status(text) IS 'the devices (or one) that the caller sees: online, offline or never heard of, since when, open requests, undelivered answers';
+COMMENT ON FUNCTION cloudwatcher.add_file_ref(uuid, uuid, text, text, bigint) IS 'a file in a cloud (sharepoint, google-drive, local) that belongs to a request or to a response; the same again is the same file; returns its id';
+COMMENT ON FUNCTION cloudwatcher.file_synced(uuid, bigint) IS 'the file is in the cloud; returns since when';
+COMMENT ON FUNCTION cloudwatcher.file_failed(uuid, text) IS 'the file did not get into the cloud; returns its sync_status';
+COMMENT ON FUNCTION cloudwatcher.retry_file(uuid) IS 'a failed file waits for another try; returns its sync_status';
+COMMENT ON FUNCTION cloudwatcher.files_out_of_sync(text, int) IS 'files (of one provider) that are not in sync, the oldest first, as far as the caller sees them';
+COMMENT ON FUNCTION cloudwatcher.record_decision(uuid, text, text, text, jsonb, numeric) IS 'what an agent decided about a request, why, and how sure it was (0 to 1); returns the decision';
+COMMENT ON FUNCTION cloudwatcher.decisions(uuid, text, text, jsonb, numeric, numeric, int) IS 'decisions of agents that the caller sees, the newest first: by request, agent, type, what the reasoning holds, confidence';
+COMMENT ON FUNCTION cloudwatcher.archive_requests() IS 'puts away months of requests that ended settings.requests_kept ago, with what hangs on them, in gemba_archive; what was in the way is deferred to the next run';
 COMMENT ON FUNCTION gemba_internal.note_insert(timestamptz, int, int, int, bigint, text) IS 'condition of a rollup''s insert trigger: remembers the row''s bucket, and says no';
 COMMENT ON FUNCTION gemba_internal.capture_rows() IS 'trigger: remembers the buckets of updated and deleted rows';
 COMMENT ON FUNCTION gemba_internal.capture_truncate() IS 'trigger: remembers what a TRUNCATE emptied';
@@ -401,6 +429,9 @@ COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a tab
 COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an audited table: columns of which the log only says that they changed, and whether an UPDATE logs the whole row; NULL leaves it as it is; returns whether that changed anything';
 COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
 COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
+-- Audit: access.
+COMMENT ON FUNCTION gemba.collect_access() IS 'moves what was counted of accesses to tables with row level security into cloudwatcher.data_access; returns how many queries; NULL, with a notice, where nothing can be collected';
+COMMENT ON FUNCTION gemba.access_status() IS 'whether accesses are counted, and why not; counts that wait to be collected, room for them, and queries that were lost for want of it since the server started';
 
 -- A dump that is being restored brings the tables itself; otherwise they are made now.
 SELECT gemba._install();

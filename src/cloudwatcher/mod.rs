@@ -5,9 +5,11 @@
 //! calls; tables are for reading, under policies.
 //!
 //! - [`access`]: what the caller may do and see, for the policies and for those functions
+//! - [`forecast`]: how many of a part will be used
 //! - [`requests`]: what devices ask for and what they are answered
 
 pub mod access;
+pub mod forecast;
 pub mod requests;
 
 use crate::engine::migrate::Module;

@@ -203,7 +203,7 @@ fn plain_statements_do_not_move_stock() -> Result<()> {
              VALUES ('{FILTER}', '{AT_A}', 5, '2025-01-01')"
         ),
         format!("SELECT cloudwatcher._receive('{FILTER}', NULL, '{AT_A}', 1, gen_random_uuid(), 'receive', NULL, NULL)"),
-        format!("SELECT cloudwatcher._move((SELECT id FROM cloudwatcher.inventory LIMIT 1), 'receive', 1, gen_random_uuid(), NULL, NULL)"),
+        "SELECT cloudwatcher._move((SELECT id FROM cloudwatcher.inventory LIMIT 1), 'receive', 1, gen_random_uuid(), NULL, NULL)".to_owned(),
     ] {
         assert_eq!(
             outcomes(client, &sql),

@@ -113,6 +113,10 @@ const RULES: &[Rule] = &[
                 "as above",
             ),
             (
+                "gemba_internal.audit_rows()",
+                "called for each statement, of one row mostly; it pins the path where it runs SQL",
+            ),
+            (
                 "gemba.bucket_start(interval,timestamp with time zone,text)",
                 "called for each row of a rollup; it runs no SQL",
             ),

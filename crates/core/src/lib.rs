@@ -1,5 +1,6 @@
 //! gemba's arithmetic, calendars, parsers and sets: pure Rust, tested without PostgreSQL.
 
+pub mod access;
 pub mod backoff;
 pub mod calendar;
 pub mod canonical;
@@ -7,6 +8,7 @@ pub mod cu_bems;
 pub mod dag;
 pub mod dashboard;
 pub mod fixed;
+pub mod forecast;
 pub mod insights;
 pub mod instant;
 pub mod local_time;

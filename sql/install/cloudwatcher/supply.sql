@@ -88,3 +88,43 @@ CREATE FUNCTION cloudwatcher.reorder_report(location uuid DEFAULT NULL)
        ORDER BY j.at, j.location_id, j.quantity_available, j.part_code, j.variant_code;
   END
   $body$;
+
+-- Without a location: wherever the caller sees it; without a variant: all of them together.
+CREATE FUNCTION cloudwatcher.consumption_forecast(
+    part uuid, location uuid DEFAULT NULL, horizon int DEFAULT 30, variant uuid DEFAULT NULL, as_of date DEFAULT NULL)
+  RETURNS TABLE (day date, quantity numeric, low numeric, high numeric, method text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    -- Today is not over.
+    last_day date := coalesce(as_of, current_date - 1);
+    earliest date;
+    history float8[];
+  BEGIN
+    PERFORM cloudwatcher._refuse_part(part, variant);
+    IF location IS NOT NULL AND NOT EXISTS (SELECT FROM cloudwatcher.locations l WHERE l.id = location) THEN
+      PERFORM cloudwatcher._not_found('location', location);
+    END IF;
+    IF horizon IS NULL THEN
+      RAISE EXCEPTION 'the horizon is missing' USING ERRCODE = '22004', DETAIL = 'horizon NULL', HINT = 'give a number of days';
+    END IF;
+    IF last_day NOT BETWEEN '1900-01-01' AND current_date + 1 THEN
+      RAISE EXCEPTION 'as_of is out of its range' USING ERRCODE = '22023', DETAIL = format('as_of %s', as_of),
+        HINT = 'give the last day of what is known: today or before';
+    END IF;
+    SELECT last_day - s.forecast_days + 1 INTO earliest FROM cloudwatcher.settings s;
+    WITH used AS (
+      SELECT c.consumption_date AS day, sum(c.quantity_consumed)::float8 AS quantity
+        FROM cloudwatcher.part_consumption c
+       WHERE c.part_id = part AND (location IS NULL OR c.location_id = location) AND (variant IS NULL OR c.variant_id = variant)
+         AND c.consumption_date BETWEEN earliest AND last_day
+       GROUP BY c.consumption_date)
+    SELECT array_agg(coalesce(u.quantity, 0) ORDER BY d.n) INTO history
+      FROM (SELECT min(u.day) AS first FROM used u) AS f
+     CROSS JOIN LATERAL generate_series(0, last_day - f.first) AS d(n)
+      LEFT JOIN used u ON u.day = f.first + d.n;
+    RETURN QUERY
+      SELECT last_day + f.ahead, round(f.quantity::numeric, 3), round(f.low::numeric, 3), round(f.high::numeric, 3), f.method
+        FROM cloudwatcher._forecast(coalesce(history, '{}'), horizon) AS f;
+  END
+  $body$;

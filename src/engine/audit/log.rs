@@ -4,13 +4,14 @@
 #![expect(unsafe_code, reason = "calls the server's heap directly")]
 
 use super::ids;
+use super::indexes::Indexes;
 use super::place::{self, COLUMNS, Place};
 use super::who::{self, Who};
 use crate::postgres::varlena;
 use pg_sys::{Datum, MemoryContext};
 use pgrx::{IntoDatum, pg_sys};
 
-/// Entries that are written together; COPY uses the same number.
+/// Entries that are written together, as many as COPY takes; ten times that was no faster.
 const BATCH: usize = 1_000;
 
 /// Or fewer, when their values take up so many bytes.
@@ -27,7 +28,7 @@ pub struct Log {
     relation: pg_sys::Relation,
     place: Place,
     state: *mut pg_sys::EState,
-    result: *mut pg_sys::ResultRelInfo,
+    indexes: Indexes,
     bulk: pg_sys::BulkInsertState,
     command: pg_sys::CommandId,
     /// What all entries have in common.
@@ -66,7 +67,6 @@ impl Log {
             let state = pg_sys::CreateExecutorState();
             let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
             pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
-            pg_sys::ExecOpenIndices(result, false);
             let bulk = if about >= MANY {
                 pg_sys::GetBulkInsertState()
             } else {
@@ -76,7 +76,7 @@ impl Log {
                 relation,
                 place,
                 state,
-                result,
+                indexes: Indexes::open(result, &place),
                 bulk,
                 command: pg_sys::GetCurrentCommandId(true),
                 common,
@@ -89,8 +89,7 @@ impl Log {
         }
     }
 
-    /// Adds an entry. `values` makes the old and the new values, each with its size; it is called with memory
-    /// that lives as long as they are needed, and with one for what is not needed after it.
+    /// Adds an entry. Old and new values were made in [`Self::in_batch_memory`] and take up so many bytes.
     pub fn add(
         &mut self,
         record: Option<&[u8]>,
@@ -188,11 +187,7 @@ impl Log {
                 0,
                 self.bulk,
             );
-            if (*self.result).ri_NumIndices > 0 {
-                for &slot in &self.slots[..self.used] {
-                    insert_into_indexes(self.result, slot, self.state);
-                }
-            }
+            self.indexes.insert(&self.slots[..self.used], self.state);
             pg_sys::MemoryContextSwitchTo(outer);
             for &slot in &self.slots[..self.used] {
                 pg_sys::ExecClearTuple(slot);
@@ -214,35 +209,12 @@ impl Log {
             if !self.bulk.is_null() {
                 pg_sys::FreeBulkInsertState(self.bulk);
             }
-            pg_sys::ExecCloseIndices(self.result);
+            self.indexes.close();
             pg_sys::FreeExecutorState(self.state);
             pg_sys::MemoryContextDelete(self.row);
             pg_sys::MemoryContextDelete(self.batch);
             pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
-    }
-}
-
-/// # Safety
-/// The slot holds a tuple that was just written to the open relation.
-unsafe fn insert_into_indexes(
-    result: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
-    state: *mut pg_sys::EState,
-) {
-    // SAFETY: as the caller says.
-    unsafe {
-        pg_sys::ExecInsertIndexTuples(
-            result,
-            slot,
-            state,
-            false,
-            false,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            #[cfg(not(feature = "pg15"))]
-            false,
-        );
     }
 }
 

@@ -6,11 +6,13 @@
 //! - `api`: puts tables under audit
 //! - `triggers`, `options`: what makes a table an audited one, and what is logged of it
 //! - `capture`: the trigger; `table`: what a process knows about a table
-//! - `log`, `place`: writing entries, and where to; `ids`, `who`: what they all have
+//! - `log`, `place`, `indexes`: writing entries, and where to; `ids`, `who`: what they all have
+//! - `access`: counts who reads what; `seals`: the proof; `history`: what a row was
 
 mod api;
 mod capture;
 mod ids;
+mod indexes;
 mod log;
 mod options;
 mod place;
@@ -18,6 +20,7 @@ mod table;
 pub mod triggers;
 mod who;
 
+pub mod access;
 pub mod history;
 pub mod seals;
 

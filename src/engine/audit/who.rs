@@ -60,7 +60,7 @@ pub fn asks() -> Who {
 }
 
 /// The token's subject, as Supabase's auth.uid() reads it.
-fn user() -> Option<[u8; 16]> {
+pub fn user() -> Option<[u8; 16]> {
     let sub = setting(c"request.jwt.claim.sub");
     if !sub.is_empty() {
         return SUB.with_borrow_mut(|last| last.of(&sub, uuid));

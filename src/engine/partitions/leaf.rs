@@ -269,8 +269,38 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
     Ok(Some("detached"))
 }
 
-/// Two tables of one name in different schemas have partitions of one name too.
+/// Two tables of one name in different schemas have partitions of one name too, and a month that was archived and
+/// made again has the name of the first; so have their indexes.
 fn make_name_free_in_archive(leaf: &Relation) -> Result<Relation> {
+    if let Some(name) = free_in_archive(&leaf.name)? {
+        spi::write(
+            &format!("ALTER TABLE {} RENAME TO {}", leaf.sql(), spi::ident(&name)),
+            &[],
+        )?;
+    }
+    let indexes = spi::read_all(
+        "SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+          WHERE i.indrelid = $1",
+        &[leaf.oid.into()],
+        |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
+    )?;
+    for index in indexes {
+        if let Some(name) = free_in_archive(&index)? {
+            spi::write(
+                &format!(
+                    "ALTER INDEX {} RENAME TO {}",
+                    spi::qualified(&leaf.schema, &index),
+                    spi::ident(&name)
+                ),
+                &[],
+            )?;
+        }
+    }
+    Relation::open(leaf.oid)
+}
+
+/// The first name with a number behind it that nothing in the archive has; none where the name itself is free.
+fn free_in_archive(name: &str) -> Result<Option<String>> {
     let taken = |name: &str| {
         spi::read_one::<bool>(
             "SELECT true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -279,18 +309,12 @@ fn make_name_free_in_archive(leaf: &Relation) -> Result<Relation> {
         )
         .map(|found| found.is_some())
     };
-    let mut name = leaf.name.clone();
     let mut number = 0;
-    while taken(&name)? {
+    let mut free = name.to_owned();
+    while taken(&free)? {
         number += 1;
         let suffix = format!("_{number}");
-        name = format!("{}{suffix}", shorten(&leaf.name, NAME_BYTES - suffix.len()));
+        free = format!("{}{suffix}", shorten(name, NAME_BYTES - suffix.len()));
     }
-    if number > 0 {
-        spi::write(
-            &format!("ALTER TABLE {} RENAME TO {}", leaf.sql(), spi::ident(&name)),
-            &[],
-        )?;
-    }
-    Relation::open(leaf.oid)
+    Ok((number > 0).then_some(free))
 }

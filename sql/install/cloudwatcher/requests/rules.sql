@@ -164,6 +164,23 @@ CREATE FUNCTION cloudwatcher._check_requests() RETURNS trigger
   END
   $body$;
 
+-- What is added to an answer is added to its request.
+CREATE FUNCTION cloudwatcher._check_responses() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner(TG_RELID::regclass);
+    IF EXISTS (SELECT FROM new_rows n
+                 JOIN cloudwatcher.responses p ON p.id = n.response_id
+                 JOIN cloudwatcher.requests r ON r.id = p.request_id
+                WHERE r.created_at < now() - interval '4 weeks')
+    THEN
+      PERFORM cloudwatcher._hold_archive();
+    END IF;
+    RETURN NULL;
+  END
+  $body$;
+
 CREATE FUNCTION cloudwatcher._forget_request() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$

@@ -12,7 +12,7 @@ CREATE FUNCTION cloudwatcher._check_lease(lease interval) RETURNS void
   $body$;
 
 -- Work that nobody reported on in time goes back, or has failed, if that happened too often.
-CREATE FUNCTION cloudwatcher._end_lost_claims(moment timestamptz) RETURNS int
+CREATE FUNCTION cloudwatcher._end_lost_claims(moment timestamptz, kept_from timestamptz) RETURNS int
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
   AS $body$
@@ -22,7 +22,7 @@ CREATE FUNCTION cloudwatcher._end_lost_claims(moment timestamptz) RETURNS int
   BEGIN
     WITH lost AS MATERIALIZED (
       SELECT r.id, r.created_at FROM cloudwatcher.requests r
-       WHERE r.status = 'processing' AND r.lease_expires_at <= moment
+       WHERE r.status = 'processing' AND r.lease_expires_at <= moment AND r.created_at > kept_from
        ORDER BY r.lease_expires_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
     ), changed AS (
       -- (As old as they are, they are the first to be claimed.)
@@ -53,6 +53,7 @@ CREATE FUNCTION cloudwatcher.claim_requests(
   #variable_conflict use_column
   DECLARE
     moment timestamptz := clock_timestamp();
+    kept_from timestamptz;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.requests');
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -64,13 +65,15 @@ CREATE FUNCTION cloudwatcher.claim_requests(
     END IF;
     PERFORM cloudwatcher._check_count(n);
     PERFORM cloudwatcher._check_lease(claim_requests.lease);
-    IF moment >= (SELECT min(r.lease_expires_at) FROM cloudwatcher.requests r WHERE r.status = 'processing') THEN
-      PERFORM cloudwatcher._end_lost_claims(moment);
+    -- What has expired is about to be archived.
+    SELECT moment - s.requests_kept INTO kept_from FROM cloudwatcher.settings s;
+    IF moment >= (SELECT min(r.lease_expires_at) FROM cloudwatcher.requests r WHERE r.status = 'processing' AND r.created_at > kept_from) THEN
+      PERFORM cloudwatcher._end_lost_claims(moment, kept_from);
     END IF;
     RETURN QUERY
       WITH chosen AS MATERIALIZED (
         SELECT r.id, r.created_at FROM cloudwatcher.requests r
-         WHERE r.status = 'pending' AND r.next_attempt_at <= moment
+         WHERE r.status = 'pending' AND r.next_attempt_at <= moment AND r.created_at > kept_from
            AND (only_types IS NULL OR r.request_type = ANY (only_types))
          ORDER BY r.next_attempt_at LIMIT n FOR NO KEY UPDATE SKIP LOCKED)
       UPDATE cloudwatcher.requests r
@@ -212,7 +215,7 @@ CREATE FUNCTION cloudwatcher.complete_request(
 CREATE FUNCTION cloudwatcher.complete_requests(results jsonb, worker text DEFAULT NULL)
   RETURNS TABLE (request_id uuid, response_id uuid, refused text)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_mergejoin = off
   AS $body$
   #variable_conflict use_column
   DECLARE

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::gucs;
 use crate::postgres::spi;
 pub use launcher::register;
-pub use process::preloaded;
+pub use process::{being_preloaded, preloaded};
 
 /// What `gemba.worker_status()` says, and what to do about it.
 pub fn state(
