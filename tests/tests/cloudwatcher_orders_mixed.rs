@@ -142,7 +142,7 @@ fn whatever_people_do_orders_go_their_way() -> Result<()> {
     // Enough happened for that to mean something.
     let happened = value(
         &mut client,
-        "SELECT count(DISTINCT event_type) >= 12 AND count(*) > 100 FROM cloudwatcher.order_history",
+        "SELECT count(DISTINCT event_type) >= 8 AND count(*) > 100 FROM cloudwatcher.order_history",
     );
     assert_eq!(
         happened,

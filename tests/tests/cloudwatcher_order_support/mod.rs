@@ -27,18 +27,18 @@ pub fn furnished(name: &str) -> Result<(Database<'static>, Client)> {
     Ok((db, client))
 }
 
-/// One value, asked as somebody; an error as its SQLSTATE and message.
+/// One value (of the first row), asked as somebody; an error as its SQLSTATE and message.
 pub fn said(client: &mut Client, who: &str, sql: &str) -> String {
     said_as(client, "authenticated", Some(who), sql)
 }
 
 pub fn said_as(client: &mut Client, role: &str, who: Option<&str>, sql: &str) -> String {
     let result = as_user(client, role, who, |tx| {
-        let row = tx.query_opt(
+        let rows = tx.query(
             &format!("SELECT q.q::text FROM (SELECT {sql}) AS q(q)"),
             &[],
         )?;
-        Ok(row.and_then(|row| row.get::<_, Option<String>>(0)))
+        Ok(rows.first().and_then(|row| row.get::<_, Option<String>>(0)))
     });
     match result {
         Ok(answer) => answer.unwrap_or_else(|| "-".to_owned()),
