@@ -135,20 +135,20 @@ CREATE VIEW gemba.audited_tables WITH (security_invoker = true) AS
               pg_catalog.substr(t.tgargs, 1, pg_catalog.octet_length(t.tgargs) OPERATOR(pg_catalog.-) 1), 'UTF8'
             )::pg_catalog.jsonb AS options) AS a
    CROSS JOIN LATERAL (
-     SELECT ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.options OPERATOR(pg_catalog.->) 'exclude')::name) AS exclude,
-            ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.options OPERATOR(pg_catalog.->) 'mask')::name) AS mask,
+     SELECT ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.options OPERATOR(pg_catalog.->) 'exclude')::pg_catalog.name) AS exclude,
+            ARRAY(SELECT pg_catalog.jsonb_array_elements_text(a.options OPERATOR(pg_catalog.->) 'mask')::pg_catalog.name) AS mask,
             (a.options OPERATOR(pg_catalog.->>) 'full_rows')::boolean AS full_rows,
             -- Four triggers on the table and on each of its partitions that can have them.
             NOT EXISTS (
               SELECT FROM pg_catalog.pg_class AS c
                WHERE (c.oid OPERATOR(pg_catalog.=) t.tgrelid
                       OR c.oid OPERATOR(pg_catalog.=) ANY (SELECT q.relid FROM pg_catalog.pg_partition_tree(t.tgrelid) AS q))
-                 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::"char"[])
+                 AND (c.relkind OPERATOR(pg_catalog.=) 'r' OR c.relkind OPERATOR(pg_catalog.=) 'p')
                  AND 4 OPERATOR(pg_catalog.<>) (
                    SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS s
                     WHERE s.tgrelid OPERATOR(pg_catalog.=) c.oid AND s.tgfoid OPERATOR(pg_catalog.=) t.tgfoid
                       AND s.tgargs OPERATOR(pg_catalog.=) t.tgargs
-                      AND s.tgenabled OPERATOR(pg_catalog.=) ANY ('{O,A}'::"char"[]))) AS enabled) AS o;
+                      AND (s.tgenabled OPERATOR(pg_catalog.=) 'O' OR s.tgenabled OPERATOR(pg_catalog.=) 'A'))) AS enabled) AS o;
 COMMENT ON VIEW gemba.audited_tables IS 'tables under gemba.audit(): what is left out or masked; enabled: all their triggers are there and on; complete: every column that is named is still there (otherwise all but the key is masked)';
 
 -- The catalog forgets tables that are dropped; otherwise it would keep oids that another table may get.

@@ -43,7 +43,6 @@ impl<T: Clone> Read<T> {
 
 thread_local! {
     static CLAIMS: RefCell<Read<[u8; 16]>> = RefCell::default();
-    static SUB: RefCell<Read<[u8; 16]>> = RefCell::default();
     static ADDRESS: RefCell<Read<Vec<u8>>> = RefCell::default();
     /// Of the connection, which has only one.
     static CONNECTION: RefCell<Option<Option<Vec<u8>>>> = const { RefCell::new(None) };
@@ -59,12 +58,8 @@ pub fn asks() -> Who {
     }
 }
 
-/// The token's subject, as Supabase's auth.uid() reads it.
+/// The token's subject, as `gemba._user()` reads it.
 pub fn user() -> Option<[u8; 16]> {
-    let sub = setting(c"request.jwt.claim.sub");
-    if !sub.is_empty() {
-        return SUB.with_borrow_mut(|last| last.of(&sub, uuid));
-    }
     let claims = setting(c"request.jwt.claims");
     CLAIMS.with_borrow_mut(|last| {
         last.of(&claims, |claims| {

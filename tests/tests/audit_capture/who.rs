@@ -40,14 +40,14 @@ fn the_token_says_who() -> Result<()> {
             );
         }
     }
-    // Claims that are none, empty, or of the older kind.
+    // Claims that are none, empty, or of the older kind, which nothing in this house reads.
     for (setting, claims, user) in [
         ("request.jwt.claims", "broken {", "-"),
         ("request.jwt.claims", "[1]", "-"),
         ("request.jwt.claims", "", "-"),
         ("request.jwt.claims", "{\"sub\": 5}", "-"),
         ("request.jwt.claims", "{\"sub\": null}", "-"),
-        ("request.jwt.claim.sub", ANNA, ANNA),
+        ("request.jwt.claim.sub", ANNA, "-"),
     ] {
         client.execute("SELECT set_config($1, $2, false)", &[&setting, &claims])?;
         client.batch_execute("INSERT INTO s.t (n) VALUES (1)")?;
