@@ -29,11 +29,9 @@ while [ $# -gt 0 ]; do
       shift ;;
     --only)
       case ${2:-} in
-        telemetry|plant|reporting|sqp|cloudwatcher|audit) options+=("$1" "$2") ;;
-        *) die "$1 needs a room: telemetry, plant, reporting, sqp, cloudwatcher or audit" ;;
-        telemetry|plant|reporting|sqp) options+=("$1" "$2") ;;
+        telemetry|plant|reporting|sqp|audit) options+=("$1" "$2") ;;
         cloudwatcher) options+=("$1" "$2"); need_gb=6 ;;
-        *) die "$1 needs a room: telemetry, plant, reporting, sqp or cloudwatcher" ;;
+        *) die "$1 needs a room: telemetry, plant, reporting, sqp, cloudwatcher or audit" ;;
       esac
       shift ;;
     --quick) options+=("$1"); quick=1 ;;

@@ -69,6 +69,8 @@ say "derived tables: a plan, a failing source, a recovery, the worker"
 run -f "$root/scripts/demo_sqp.sql"
 say "reports: a backfill of 52 weeks, a shared dashboard, detectors"
 run -f "$root/scripts/demo_reporting.sql"
+say "parts: a truck's request, stock, an order that needs approval, the audit trail"
+run -f "$root/scripts/demo_cloudwatcher.sql"
 
 cat <<TEXT
 
@@ -86,6 +88,10 @@ The cluster is running. Connect, and look around:
 
   SELECT * FROM reporting.collection_progress;
   SELECT jsonb_pretty(reporting.dashboard_payload(dashboard_id)) FROM reporting.dashboards;
+
+  SELECT * FROM cloudwatcher.stock_levels;
+  SELECT * FROM gemba.audited_tables;
+  SELECT table_name, operation, record_id, new_values FROM cloudwatcher.audit_logs ORDER BY id DESC LIMIT 20;
 
   SELECT * FROM sqp.refresh_plan();
   SELECT name, schedule, next_run_at FROM gemba.jobs;

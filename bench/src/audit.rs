@@ -1,6 +1,8 @@
 //! The audit trail: what it costs to have a table audited, beside a trigger for each row as people write it and
 //! supa_audit, where the server has that.
 
+mod seals;
+
 use crate::Options;
 use crate::report::{Report, factor};
 use crate::samples::{Samples, show};
@@ -110,7 +112,7 @@ pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Resul
     target(report, "audited bulk UPDATE", UPDATE_LIMIT, &taken, |t| {
         &t.update
     });
-    Ok(())
+    seals::measure(server, options, report)
 }
 
 fn has_supa_audit(server: &Server) -> Result<bool> {

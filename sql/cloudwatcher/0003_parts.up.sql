@@ -17,7 +17,7 @@ CREATE INDEX locations_is_active_idx ON cloudwatcher.locations (is_active);
 COMMENT ON TABLE cloudwatcher.locations IS 'where stock is; the department decides who sees it';
 
 CREATE TABLE cloudwatcher.parts (
-  id               uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+  id               uuid DEFAULT pg_catalog.gen_random_uuid(),
   part_code        varchar(50) COLLATE "C" NOT NULL,
   name             varchar(255) NOT NULL,
   description      text,
@@ -26,6 +26,8 @@ CREATE TABLE cloudwatcher.parts (
   is_active        boolean NOT NULL DEFAULT true,
   created_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
   updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  -- With the name, which is what lists look up: otherwise they read the whole catalogue for it.
+  CONSTRAINT parts_pkey PRIMARY KEY (id) INCLUDE (name),
   CONSTRAINT parts_part_code_key UNIQUE (part_code),
   CONSTRAINT parts_part_code_check CHECK (part_code <> '')
 );
@@ -214,8 +216,9 @@ CREATE TRIGGER refuse_oversell BEFORE UPDATE ON cloudwatcher.inventory FOR EACH 
 CREATE TRIGGER refuse_loss BEFORE DELETE ON cloudwatcher.inventory FOR EACH ROW
   WHEN (OLD.quantity_on_hand > 0 OR OLD.quantity_reserved > 0) EXECUTE FUNCTION cloudwatcher._refuse_loss();
 CREATE TRIGGER refuse_change BEFORE UPDATE ON cloudwatcher.stock_reservations FOR EACH ROW
-  WHEN (NEW.open > OLD.open OR (NEW.id, NEW.inventory_id, NEW.location_id, NEW.quantity, NEW.reserved_by, NEW.created_at)
-        IS DISTINCT FROM (OLD.id, OLD.inventory_id, OLD.location_id, OLD.quantity, OLD.reserved_by, OLD.created_at))
+  WHEN (NEW.open > OLD.open OR NEW.id IS DISTINCT FROM OLD.id OR NEW.inventory_id IS DISTINCT FROM OLD.inventory_id
+        OR NEW.location_id IS DISTINCT FROM OLD.location_id OR NEW.quantity IS DISTINCT FROM OLD.quantity
+        OR NEW.reserved_by IS DISTINCT FROM OLD.reserved_by OR NEW.created_at IS DISTINCT FROM OLD.created_at)
   EXECUTE FUNCTION cloudwatcher._refuse_change();
 CREATE TRIGGER refuse_delete BEFORE DELETE ON cloudwatcher.stock_reservations FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_change();
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON cloudwatcher.stock_reservations EXECUTE FUNCTION cloudwatcher._refuse_change();

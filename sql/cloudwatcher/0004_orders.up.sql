@@ -176,5 +176,5 @@ CREATE POLICY order_history_reader_select ON cloudwatcher.order_history FOR SELE
   USING (EXISTS (SELECT FROM cloudwatcher.orders o WHERE o.id = order_history.order_id));
 CREATE POLICY order_history_service_all ON cloudwatcher.order_history TO service_role USING (true) WITH CHECK (true);
 CREATE POLICY approval_delegations_reader_select ON cloudwatcher.approval_delegations FOR SELECT TO authenticated
-  USING ((SELECT auth.uid()) IN (approver_id, delegate_id) OR (SELECT cloudwatcher.has_permission('orders.approve_any')));
+  USING (approver_id = (SELECT auth.uid()) OR delegate_id = (SELECT auth.uid()) OR (SELECT cloudwatcher.has_permission('orders.approve_any')));
 CREATE POLICY approval_delegations_service_all ON cloudwatcher.approval_delegations TO service_role USING (true) WITH CHECK (true);

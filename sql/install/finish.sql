@@ -212,6 +212,9 @@ ALTER FUNCTION gemba.buckets(interval, timestamptz, timestamptz, text) ROWS 100;
 ALTER FUNCTION reporting.shared_dashboards(text) ROWS 20;
 ALTER FUNCTION reporting.editable_dashboards() ROWS 50;
 ALTER FUNCTION reporting.is_shown(uuid) COST 500;
+-- These look something up for each that they are asked about: better to ask about few.
+ALTER FUNCTION cloudwatcher.sees_user(uuid) COST 100;
+ALTER FUNCTION cloudwatcher.is_asked(uuid) COST 100;
 ALTER FUNCTION gemba._sealed_ids(bytea) ROWS 20000;
 
 -- Comments ----------------------------------------------------------------------------------------

@@ -67,10 +67,6 @@ INSERT INTO plant.machine_states (asset_id, started_at, ended_at, state, reason_
   SELECT a.id, now() - n * interval '50 minutes', CASE WHEN n % 5 = 0 THEN now() - n * interval '50 minutes' + interval '9 minutes' END,
          (ARRAY['running', 'stopped', 'planned_stop', 'idle'])[n % 4 + 1], CASE WHEN n % 4 = 1 THEN 'jam ' || n END
     FROM plant.assets AS a, generate_series(0, 60) AS n;
-INSERT INTO plant.daily_inbox (source_id, report_date, total_count, good_count) VALUES
-  ('PRESS-1', '2025-07-01', '410', '400'), ('NOBODY', '2025-07-01', '1', NULL);
-INSERT INTO plant.live_inbox (source_id, snapshot_timestamp, current_output, reason_code) VALUES
-  ('PRESS-2', (now() - interval '4 minutes')::text, '77', 'Fire'), ('PRESS-2', 'yesterday', '1', NULL);
 SELECT gemba.refresh_rollups();
 
 -- Refreshes ---------------------------------------------------------------------------------------
@@ -243,7 +239,11 @@ SELECT gemba.schedule('shop: broken', '1 month', 'SELECT 1 / 0', run_as => 'serv
 SELECT gemba.run_job_now('shop: "totals"');
 SELECT gemba.run_due_jobs();
 
--- What no refresh has seen yet --------------------------------------------------------------------
+-- What no job and no refresh has seen yet ----------------------------------------------------------
+INSERT INTO plant.daily_inbox (source_id, report_date, total_count, good_count) VALUES
+  ('PRESS-1', '2025-07-01', '410', '400'), ('NOBODY', '2025-07-01', '1', NULL);
+INSERT INTO plant.live_inbox (source_id, snapshot_timestamp, current_output, reason_code) VALUES
+  ('PRESS-2', (now() - interval '4 minutes')::text, '77', 'Fire'), ('PRESS-2', 'yesterday', '1', NULL);
 INSERT INTO shop.orders (placed_at, customer, amount) VALUES (now() - interval '3 hours', 1, 1000);
 UPDATE shop.orders SET amount = amount + 1 WHERE customer = 2 AND placed_at > now() - interval '1 day';
 DELETE FROM shop.orders WHERE customer = 3 AND placed_at > now() - interval '2 days';

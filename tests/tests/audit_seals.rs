@@ -3,9 +3,9 @@
 mod audit_support;
 
 use anyhow::{Context, Result, ensure};
-use audit_support::{log, problems, seal_all};
+use audit_support::{empty_trail, extended, log, problems, seal_all};
 use gemba_tests::{
-    Cluster, Database, Random, as_user, expect_sqlstate, extended, run_ok, table, value,
+    Cluster, Database, Random, as_user, empty, expect_sqlstate, run_ok, table, value,
 };
 use postgres::Client;
 use std::path::PathBuf;
@@ -154,7 +154,7 @@ fn settings_of_the_session_change_nothing() -> Result<()> {
 fn rows_of_running_transactions_come_later() -> Result<()> {
     // By itself: what runs in any database of the cluster holds sealing up.
     let cluster = Cluster::new()?;
-    let db = cluster.extended("seal_running")?;
+    let db = empty_trail(&cluster, "seal_running")?;
     let mut client = db.connect()?;
     let mut slow = db.connect()?;
     let mut prepared = db.connect()?;
@@ -212,7 +212,7 @@ fn rows_of_running_transactions_come_later() -> Result<()> {
 #[test]
 fn sixteen_writers_and_two_sealers() -> Result<()> {
     let cluster = Cluster::new()?;
-    let db = cluster.extended("seal_writers")?;
+    let db = empty_trail(&cluster, "seal_writers")?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| -> Result<()> {
         let writers: Vec<_> = (0..16)
@@ -612,9 +612,9 @@ fn arguments_that_make_no_sense() -> Result<()> {
     );
     client.batch_execute("ROLLBACK; BEGIN READ ONLY")?;
     client.query("SELECT * FROM gemba.verify_audit()", &[])?;
-    client.batch_execute(
-        "ROLLBACK; SELECT gemba.undeploy('cloudwatcher', true), gemba.undeploy('audit', true)",
-    )?;
+    client.batch_execute("ROLLBACK")?;
+    let mut client = empty("seal_no_tables")?.connect()?;
+    client.batch_execute("SET gemba.deploy = 'none'; CREATE EXTENSION gemba")?;
     for function in ["seal_audit", "verify_audit", "audit_head"] {
         let error = expect_sqlstate(
             client.query(&format!("SELECT * FROM gemba.{function}()"), &[]),
@@ -714,7 +714,7 @@ fn dump_into(from: &Database, to: &Database) -> Result<()> {
 #[test]
 fn a_restored_trail_goes_on() -> Result<()> {
     let here = Cluster::new()?;
-    let db = here.extended("seal_dump")?;
+    let db = empty_trail(&here, "seal_dump")?;
     let mut client = db.connect()?;
     log(&mut client, 1, 10)?;
     seal_all(&mut client);

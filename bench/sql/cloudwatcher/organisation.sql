@@ -23,7 +23,8 @@ SELECT id('0', n), CASE WHEN n IN (1, 12) THEN id('1', 1) WHEN n BETWEEN 2 AND 1
   FROM generate_series(1, {users}) AS n;
 
 INSERT INTO cloudwatcher.locations (id, name, dept_id) SELECT id('2', n), 'location ' || n, depot(n) FROM generate_series(1, {locations}) AS n;
-INSERT INTO cloudwatcher.parts (id, part_code, name) SELECT id('3', n), 'P-' || n, 'part ' || n FROM generate_series(1, {parts}) AS n;
+INSERT INTO cloudwatcher.parts (id, part_code, name, description, category)
+SELECT id('3', n), 'P-' || n, 'part ' || n, repeat('what it is and what it is for; ', 4), 'category ' || n % 50 FROM generate_series(1, {parts}) AS n;
 INSERT INTO cloudwatcher.part_variants (id, part_id, variant_code) SELECT id('4', n), id('3', n), 'V' FROM generate_series(1, {parts}) AS n;
 INSERT INTO cloudwatcher.suppliers (id, name, lead_time_days, is_active)
 SELECT id('5', n), 'supplier ' || n, n % 20, n % 10 <> 0 FROM generate_series(1, 1000) AS n;

@@ -8,7 +8,6 @@
 //! - `capture`: the trigger; `table`: what a process knows about a table
 //! - `log`, `place`, `indexes`: writing entries, and where to; `ids`, `who`: what they all have
 //! - `access`: counts who reads what; `seals`: the proof; `history`: what a row was
-//! - `log`, `place`: writing entries, and where to; `ids`, `who`: what they all have
 
 mod api;
 mod capture;

@@ -2,7 +2,7 @@
 
 use super::audited;
 use anyhow::Result;
-use gemba_tests::{expect_sqlstate, extended, table, value};
+use gemba_tests::{empty, expect_sqlstate, table, value};
 
 #[test]
 fn the_trail_tells_of_itself() -> Result<()> {
@@ -32,7 +32,8 @@ fn the_trail_tells_of_itself() -> Result<()> {
     assert_eq!(
         table(
             &mut client,
-            "SELECT operation, table_name, record_id, old_values, new_values, role_name FROM cloudwatcher.audit_logs ORDER BY id"
+            "SELECT operation, table_name, record_id, old_values, new_values, role_name FROM cloudwatcher.audit_logs
+              WHERE table_name = 's.t' ORDER BY id"
         ),
         [
             "AUDIT | s.t | - | - | {\"mask\": [], \"exclude\": [], \"full_rows\": false} | postgres",
@@ -45,12 +46,18 @@ fn the_trail_tells_of_itself() -> Result<()> {
     );
     client.batch_execute("ALTER TABLE s.t DISABLE TRIGGER gemba_audit_update")?;
     assert_eq!(
-        value(&mut client, "SELECT enabled FROM gemba.audited_tables"),
+        value(
+            &mut client,
+            "SELECT enabled FROM gemba.audited_tables WHERE target::text ~ '^s[.]'"
+        ),
         "f"
     );
     assert_eq!(value(&mut client, "SELECT gemba.audit('s.t')"), "t");
     assert_eq!(
-        value(&mut client, "SELECT enabled FROM gemba.audited_tables"),
+        value(
+            &mut client,
+            "SELECT enabled FROM gemba.audited_tables WHERE target::text ~ '^s[.]'"
+        ),
         "t"
     );
     Ok(())
@@ -94,11 +101,14 @@ fn mistakes_are_told_with_a_remedy() -> Result<()> {
 
 #[test]
 fn without_a_log() -> Result<()> {
-    let db = extended("audit_undeployed")?;
+    let db = empty("audit_undeployed")?;
     let mut client = db.connect()?;
-    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); SELECT gemba.audit('t')")?;
+    client.batch_execute(
+        "SET gemba.deploy = 'audit'; CREATE EXTENSION gemba;
+         CREATE TABLE t (id int PRIMARY KEY); SELECT gemba.audit('t')",
+    )?;
     // Taken away, the trail lets go of what it audits.
-    client.batch_execute("SELECT gemba.undeploy('cloudwatcher', true); SELECT gemba.undeploy('audit', true); INSERT INTO t VALUES (1)")?;
+    client.batch_execute("SELECT gemba.undeploy('audit', true); INSERT INTO t VALUES (1)")?;
     let error = expect_sqlstate(client.batch_execute("SELECT gemba.audit('t')"), "55000");
     assert!(
         error

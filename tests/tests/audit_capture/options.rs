@@ -42,7 +42,7 @@ fn excluded_and_masked_columns() -> Result<()> {
     assert_eq!(
         table(
             &mut client,
-            "SELECT target, exclude, mask, full_rows, enabled, complete FROM gemba.audited_tables"
+            "SELECT target, exclude, mask, full_rows, enabled, complete FROM gemba.audited_tables WHERE target::text ~ '^s[.]'"
         ),
         ["s.t | {secret} | {pin} | f | t | t"]
     );
@@ -89,7 +89,7 @@ fn a_renamed_secret_stays_one() -> Result<()> {
         "SELECT gemba.audit('s.t', 'secret'); INSERT INTO s.t VALUES (1, 'a', 'hush', 5);
          ALTER TABLE s.t RENAME secret TO hidden",
     )?;
-    let view = "SELECT enabled, complete FROM gemba.audited_tables";
+    let view = "SELECT enabled, complete FROM gemba.audited_tables WHERE target::text ~ '^s[.]'";
     assert_eq!(table(&mut client, view), ["t | f"]);
     assert_eq!(
         logged(

@@ -3,8 +3,21 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use anyhow::Result;
-use gemba_tests::{table, value, wait_until};
+use gemba_tests::{Cluster, Database, shared, table, value, wait_until};
 use postgres::{Client, GenericClient};
+
+/// A database whose trail is empty: what is audited by default has said so in it.
+pub fn empty_trail<'a>(cluster: &'a Cluster, name: &str) -> Result<Database<'a>> {
+    let db = cluster.extended(name)?;
+    db.connect()?
+        .batch_execute("TRUNCATE cloudwatcher.audit_logs")?;
+    Ok(db)
+}
+
+/// The same on the cluster that tests share.
+pub fn extended(name: &str) -> Result<Database<'static>> {
+    empty_trail(shared()?, name)
+}
 
 /// So many rows of the log as a trigger writes them, in the caller's transaction. They are of table `t.t`, records
 /// `<from>` and following.
