@@ -54,7 +54,7 @@ fn answers_are_fetched_oldest_first_and_delivered_once() -> Result<()> {
             TECH_A,
             "SELECT response_id FROM cloudwatcher.pending_responses('truck-a', 1)"
         ),
-        [response.clone()]
+        std::slice::from_ref(&response)
     );
     assert_eq!(
         outcomes(
@@ -84,7 +84,7 @@ fn answers_are_fetched_oldest_first_and_delivered_once() -> Result<()> {
             TECH_A,
             "SELECT response_id FROM cloudwatcher.pending_responses('truck-a')"
         ),
-        [other.clone()]
+        std::slice::from_ref(&other)
     );
     refused(
         &mut client,

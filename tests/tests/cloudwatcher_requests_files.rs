@@ -53,7 +53,7 @@ fn a_file_gets_into_sync() -> Result<()> {
             VIEWER,
             "SELECT file_id FROM cloudwatcher.files_out_of_sync('local')"
         ),
-        [other.clone()]
+        std::slice::from_ref(&other)
     );
     assert_eq!(
         outcomes(&mut client, out_of_sync),

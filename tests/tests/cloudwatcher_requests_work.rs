@@ -139,6 +139,28 @@ fn what_nobody_reports_on_goes_back_first_and_fails_in_the_end() -> Result<()> {
         value(&mut client, "SELECT status FROM cloudwatcher.responses"),
         "failed"
     );
+    // Tried again, it is answered under the id that was announced.
+    served(
+        &mut client,
+        &format!("SELECT cloudwatcher.retry_request('{}')", ids[0]),
+    );
+    assert_eq!(claimed(&mut client, "'fifth'"), ids[..1]);
+    let announced = value(
+        &mut client,
+        "SELECT id FROM cloudwatcher.responses WHERE status = 'processing'",
+    );
+    let complete = format!(
+        "SELECT cloudwatcher.complete_request('{}', '[5]', worker => 'fifth')",
+        ids[0]
+    );
+    assert_eq!(served_one(&mut client, &complete), announced);
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT status, content FROM cloudwatcher.responses"
+        ),
+        ["ready | [5]"]
+    );
     Ok(())
 }
 
