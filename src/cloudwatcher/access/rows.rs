@@ -7,8 +7,8 @@ use crate::error::{OrRaise, Result};
 use crate::postgres::c_function::{Call, argument, c_function};
 use crate::postgres::caller;
 use crate::postgres::seen::Seen;
+use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, PgMemoryContexts};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -61,14 +61,12 @@ pub fn caller() -> Result<Option<Rc<Known>>> {
 /// # Safety
 /// The functions are declared with one argument, a uuid.
 unsafe fn ask(fcinfo: Call, question: Question) -> pg_sys::Datum {
-    // SAFETY: as declared.
-    let about = unsafe {
-        argument(fcinfo, 0)
-            .and_then(|datum| pgrx::Uuid::from_polymorphic_datum(datum, false, pg_sys::UUIDOID))
+    // SAFETY: as declared; a uuid is sixteen bytes, by reference. And this is the call.
+    let answer = unsafe {
+        let about = argument(fcinfo, 0).map(|datum| *datum.cast_mut_ptr::<[u8; 16]>());
+        answer(fcinfo, about, question)
     };
-    // SAFETY: this is the call.
-    let answer = unsafe { answer(fcinfo, about.map(|id| *id.as_bytes()), question) }.or_raise();
-    answer.into_datum().unwrap_or(pg_sys::Datum::null())
+    pg_sys::Datum::from(answer.or_raise())
 }
 
 /// # Safety
