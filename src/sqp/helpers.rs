@@ -1,12 +1,11 @@
 //! What the SQL of this room needs of Rust.
 
-use crate::engine::partitions::{self, set::Set};
-use crate::error::{Error, Result};
-use crate::postgres::{role, spi, time};
+use crate::engine::partitions::ready::Ready;
+use crate::error::Result;
+use crate::postgres::{spi, time};
 use gemba_core::{backoff, dag, median, turns};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use std::cell::Cell;
 
 /// Microseconds to wait after so many failures; `random` is from 0 to below 1.
 #[pg_extern(schema = "sqp", immutable, parallel_safe, strict)]
@@ -50,52 +49,14 @@ pub fn _cycle(
 }
 
 thread_local! {
-    /// The time for which this session has seen a partition of the audit log. (A session has one database.)
-    static AUDIT_LOG_READY: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
+    static AUDIT_LOG: Ready = const { Ready::new("sqp", "refresh_audit_log") };
 }
 
-/// Makes the audit log's partition for now where nobody has run gemba.maintain_partitions() in time: a
-/// refresh is not to fail for that.
+/// Makes the audit log's partition for now where nobody did.
 #[pg_extern(schema = "sqp", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 pub fn _ready_audit_log() -> Result<(), ErrorReport> {
-    let now = time::now();
-    let (from, to) = AUDIT_LOG_READY.get();
-    if (from..to).contains(&now) {
-        return Ok(());
-    }
-    Ok(role::as_extension(|| ready_audit_log(now))?)
-}
-
-fn ready_audit_log(now: i64) -> Result<()> {
-    let log = spi::read_one::<pg_sys::Oid>(
-        "SELECT c.oid FROM pg_catalog.pg_class c
-          WHERE c.relname = 'refresh_audit_log' AND c.relnamespace = 'sqp'::pg_catalog.regnamespace AND c.relkind = 'p'",
-        &[],
-    )?
-    .ok_or_else(|| {
-        Error::state("there is no audit log")
-            .detail("sqp.refresh_audit_log is not a partitioned table")
-            .hint("SELECT gemba.deploy('sqp') makes it")
-    })?;
-    let present = spi::read_row(
-        "SELECT l.from_time, l.to_time FROM gemba._leaves($1, 'UTC') AS l WHERE l.from_time <= $2 AND l.to_time > $2",
-        &[log.into(), time::timestamptz(now).into()],
-        |row| {
-            Ok((
-                row.get::<TimestampWithTimeZone>(1)?,
-                row.get::<TimestampWithTimeZone>(2)?,
-            ))
-        },
-    )?;
-    if let Some((Some(from), Some(to))) = present {
-        AUDIT_LOG_READY.set((time::micros(from), time::micros(to)));
-        return Ok(());
-    }
-    // Not remembered: it is gone again if this transaction fails.
-    let set = Set::of(log)?;
-    let from = set.floor(now);
-    partitions::ensure_written(&set, from, set.next(from))
+    Ok(AUDIT_LOG.with(|log| log.ensure(time::now()))?)
 }
 
 /// Locks a table against being dropped or replaced until the end of the transaction; NULL where the name is not

@@ -3,6 +3,7 @@
 //! - [`api`]: the SQL functions
 //! - [`set`]: one managed table: its step, zone and leaves
 //! - [`leaf`]: making and retiring one partition
+//! - [`ready`]: the partition for now, for rooms that write all the time
 //!
 //! A partition is built as an ordinary table and then *attached*, because CREATE TABLE … PARTITION OF
 //! locks the parent against every reader while ATTACH lets them pass. There is never a default
@@ -10,6 +11,7 @@
 
 mod api;
 pub mod leaf;
+pub mod ready;
 pub mod set;
 
 pub use api::{ensure_written, horizon};
