@@ -216,6 +216,6 @@ fn adds_up(server: &Server) -> Result<()> {
             AND (SELECT sum(open) FROM cloudwatcher.stock_reservations) = 0",
         &[],
     )?;
-    ensure!(row.get(0), "what is reserved does not add up");
+    ensure!(row.get::<_, bool>(0), "what is reserved does not add up");
     Ok(())
 }
