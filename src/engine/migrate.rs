@@ -129,6 +129,9 @@ fn migrate(
             .into());
     }
     serialise()?;
+    if target == 0 {
+        refuse_while_needed(module)?;
+    }
     Ok(TableIterator::new(rows(letting_go(|| {
         bring_to(module, target)
     })?)))

@@ -317,6 +317,10 @@ fn what_another_module_requires_stays() -> Result<()> {
                 "2BP01",
             );
             assert!(error.hint().unwrap_or_default().contains(by), "{error:?}");
+            expect_sqlstate(
+                client.query("SELECT * FROM gemba.migrate($1, 0)", &[&required]),
+                "2BP01",
+            );
         }
         for module in [module, "audit", "auth"] {
             client.query("SELECT * FROM gemba.undeploy($1, true)", &[&module])?;

@@ -328,7 +328,13 @@ fn the_built_in_jobs_are_there_and_run() -> Result<()> {
             &mut client,
             "SELECT name FROM gemba.jobs WHERE name LIKE 'gemba: %' ORDER BY name COLLATE \"C\""
         ),
-        ["gemba: job history", "gemba: partitions", "gemba: rollups"]
+        [
+            "gemba: access",
+            "gemba: audit seals",
+            "gemba: job history",
+            "gemba: partitions",
+            "gemba: rollups"
+        ]
     );
     assert_eq!(
         table(
