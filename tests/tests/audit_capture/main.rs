@@ -3,6 +3,8 @@
 mod api;
 mod concurrency;
 mod definition;
+mod keys;
+mod limits;
 mod operations;
 mod options;
 mod partitions;
