@@ -1,5 +1,6 @@
 //! What the audit trail's triggers write: one entry for each row that a statement changed, as it was and as it is.
 
+mod altered_log;
 mod api;
 mod concurrency;
 mod definition;
