@@ -1,9 +1,9 @@
 //! The entries of one table, read as they are needed.
 
+use crate::engine::audit::record::{self, with_key_settings};
 use crate::engine::audit::triggers;
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
-use crate::postgres::setting::with_setting;
 use crate::postgres::{role, spi, subtransaction, time};
 use gemba_core::seal::Id;
 use pgrx::datum::DatumWithOid;
@@ -12,7 +12,6 @@ use pgrx::spi::SpiHeapTupleData;
 use serde_json::value::RawValue;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::CStr;
 use std::rc::Rc;
 
 /// Columns and their values as JSON, each as it was written.
@@ -108,6 +107,14 @@ enum Written {
     AsInSql,
 }
 
+/// The record as it is now.
+pub enum Present {
+    Row(State),
+    NotThere,
+    /// The caller may not see it, or it cannot be read.
+    Unseen,
+}
+
 impl Column {
     /// What the log writes for a value, in SQL.
     fn logged(&self, value: &str) -> String {
@@ -130,7 +137,7 @@ impl Column {
             _ => format!("SELECT {}, {typed}", self.logged("$1")),
         };
         let read = subtransaction::run(|| {
-            with_settings(|| spi::read_one::<String>(&sql, &[value.into()]))
+            with_key_settings(|| spi::read_one::<String>(&sql, &[value.into()]))
         });
         let text = read.map_err(|failure| {
             let shown: String = value.chars().take(100).collect();
@@ -147,53 +154,12 @@ impl Column {
     }
 }
 
-/// Longer ones are in the log as a hash: an index has no room for them.
-const LONGEST: usize = 1_000;
-
+/// What the log has instead of a key that is too long.
 fn is_short_form(id: &str) -> bool {
     id.len() == 71
         && id
             .strip_prefix("sha256:")
             .is_some_and(|hash| hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn short_form(text: &str) -> Result<String> {
-    if text.len() <= LONGEST {
-        return Ok(text.to_owned());
-    }
-    Ok(spi::read_one::<String>(
-        "SELECT 'sha256:' || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8')), 'hex')",
-        &[text.into()],
-    )?
-    .unwrap_or_default())
-}
-
-/// The record as it is now.
-pub enum Present {
-    Row(State),
-    NotThere,
-    /// The caller may not see it, or it cannot be read.
-    Unseen,
-}
-
-/// The settings that keys are written with.
-const SETTINGS: [(&CStr, &str); 5] = [
-    (c"timezone", "UTC"),
-    (c"datestyle", "ISO"),
-    (c"intervalstyle", "postgres"),
-    (c"extra_float_digits", "1"),
-    (c"bytea_output", "hex"),
-];
-
-fn with_settings<T>(work: impl FnOnce() -> T) -> T {
-    let [a, b, c, d, e] = SETTINGS;
-    with_setting(a.0, a.1, || {
-        with_setting(b.0, b.1, || {
-            with_setting(c.0, c.1, || {
-                with_setting(d.0, d.1, || with_setting(e.0, e.1, work))
-            })
-        })
-    })
 }
 
 /// A table as its trail knows it.
@@ -292,7 +258,7 @@ impl Trail {
             )?
             .unwrap_or_default(),
         };
-        let id = short_form(&text)?;
+        let id = record::id(&text).into_owned();
         if id != text {
             self.long.borrow_mut().insert(id.clone(), given);
         }
@@ -401,7 +367,7 @@ impl Trail {
         );
         let mut all: Vec<DatumWithOid> = vec![self.name.as_str().into()];
         all.extend(args);
-        with_settings(|| spi::read_all(&sql, &all, entry))
+        with_key_settings(|| spi::read_all(&sql, &all, entry))
     }
 
     /// The key before an UPDATE, in SQL, as the log writes keys. NULL where a part of it is in no entry.
@@ -446,10 +412,11 @@ impl Trail {
             ),
         };
         format!(
-            "CASE WHEN l.old_values ?| ARRAY[{}] THEN (SELECT CASE WHEN pg_catalog.octet_length(k.id) <= {LONGEST} THEN k.id
+            "CASE WHEN l.old_values ?| ARRAY[{}] THEN (SELECT CASE WHEN pg_catalog.octet_length(k.id) <= {} THEN k.id
                ELSE 'sha256:' || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(k.id, 'UTF8')), 'hex') END
                FROM (SELECT {whole}) AS k (id)) ELSE l.record_id END",
-            names.join(", ")
+            names.join(", "),
+            record::LONGEST
         )
     }
 
@@ -509,7 +476,7 @@ impl Trail {
         }
         let sql = format!("SELECT {} = {}", value(1), value(2));
         let same = subtransaction::run(|| {
-            with_settings(|| spi::read_one::<bool>(&sql, &[one.into(), other.into()]))
+            with_key_settings(|| spi::read_one::<bool>(&sql, &[one.into(), other.into()]))
         });
         same.map_or(Ok(false), |same| Ok(same? == Some(true)))
     }
