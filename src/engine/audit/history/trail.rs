@@ -100,10 +100,10 @@ struct Column {
 /// How the log writes a value of a key, seen from how JSON does.
 enum Written {
     AsInJson,
-    /// JSON writes it as the session's settings say, a key always in one way.
-    WithSettings,
+    /// JSON writes it in the session's time zone, a key in UTC.
+    InUtc,
     WithoutBlanks,
-    /// What is an array or an object in JSON.
+    /// As the type's output function does.
     AsInSql,
 }
 
@@ -121,8 +121,8 @@ impl Column {
         let type_name = &self.type_name;
         match self.written {
             Written::AsInJson => value.to_owned(),
-            Written::WithSettings => {
-                format!("(pg_catalog.to_jsonb(({value})::{type_name}) #>> '{{}}')")
+            Written::InUtc => {
+                format!("(pg_catalog.to_jsonb(({value})::timestamptz) #>> '{{}}')")
             }
             Written::WithoutBlanks => format!("pg_catalog.rtrim({value}, ' ')"),
             Written::AsInSql => format!("pg_catalog.format('%s', ({value})::{type_name})"),
@@ -186,13 +186,18 @@ impl Trail {
         let table = Relation::open(root.unwrap_or(table))?;
         let key = spi::read_all(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, -1),
-                    CASE WHEN a.atttypid = 'bpchar'::regtype THEN 'padded' WHEN t.typcategory IN ('A', 'C') THEN 'nested'
-                         WHEN t.typtype = 'e' OR a.atttypid = ANY ('{int2,int4,int8,numeric,bool,text,varchar,uuid,date,timestamp}'::regtype[])
-                         THEN '' ELSE 'settings' END
+                    CASE WHEN base.type = 'bpchar'::regtype THEN 'padded' WHEN base.type = 'timestamptz'::regtype THEN 'time'
+                         WHEN t.typtype = 'e' OR base.type = ANY ('{int2,int4,int8,numeric,bool,text,varchar,uuid,date,timestamp}'::regtype[])
+                         THEN '' ELSE 'output' END
                FROM pg_catalog.pg_index i
               CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-               JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+              CROSS JOIN LATERAL (
+                WITH RECURSIVE b (type, level) AS (
+                  SELECT a.atttypid, 0 UNION ALL
+                  SELECT d.typbasetype, b.level + 1 FROM b JOIN pg_catalog.pg_type d ON d.oid = b.type WHERE d.typtype = 'd')
+                SELECT b.type FROM b ORDER BY b.level DESC LIMIT 1) AS base
+               JOIN pg_catalog.pg_type t ON t.oid = base.type
               WHERE i.indrelid = $1 AND i.indisprimary AND k.place <= i.indnkeyatts
               ORDER BY k.place",
             &[table.oid.into()],
@@ -201,9 +206,9 @@ impl Trail {
                     name: row.get(1)?.unwrap_or_default(),
                     type_name: row.get(2)?.unwrap_or_default(),
                     written: match row.get::<String>(3)?.unwrap_or_default().as_str() {
-                        "settings" => Written::WithSettings,
+                        "time" => Written::InUtc,
                         "padded" => Written::WithoutBlanks,
-                        "nested" => Written::AsInSql,
+                        "output" => Written::AsInSql,
                         _ => Written::AsInJson,
                     },
                 })
