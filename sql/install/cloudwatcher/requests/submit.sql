@@ -64,6 +64,7 @@ CREATE FUNCTION cloudwatcher.submit_request(
     department uuid;
     who uuid;
     hash text;
+    known record;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.requests');
     IF submit_request.request_type IS NULL OR submit_request.payload IS NULL THEN
@@ -106,18 +107,30 @@ CREATE FUNCTION cloudwatcher.submit_request(
         RETURN NEXT;
         RETURN;
       END IF;
-      FOR request_id, status, is_new, response_id IN
-        SELECT r.id, r.status, false, p.id
-          FROM cloudwatcher.request_keys k
-          JOIN cloudwatcher.requests r ON r.id = k.request_id AND r.created_at = k.created_at
-          LEFT JOIN cloudwatcher.responses p ON p.request_id = r.id
-         WHERE k.payload_hash = hash AND k.device_id = submit_request.device_id AND k.request_type = submit_request.request_type
-      LOOP
+      SELECT r.id, r.status, r.dept_id, p.id AS response,
+             r.status <> 'completed' AND r.created_at <= clock_timestamp() - s.requests_kept AS expired
+        INTO known
+        FROM cloudwatcher.request_keys k
+        JOIN cloudwatcher.requests r ON r.id = k.request_id AND r.created_at = k.created_at
+       CROSS JOIN cloudwatcher.settings s
+        LEFT JOIN cloudwatcher.responses p ON p.request_id = r.id
+       WHERE k.payload_hash = hash AND k.device_id = submit_request.device_id AND k.request_type = submit_request.request_type;
+      IF FOUND AND NOT known.expired AND known.dept_id IS NOT DISTINCT FROM department THEN
         PERFORM cloudwatcher._heard_of(submit_request.device_id);
+        request_id := known.id;
+        status := known.status;
+        is_new := false;
+        response_id := known.response;
         RETURN NEXT;
         RETURN;
-      END LOOP;
-      -- It has been archived since.
+      END IF;
+      -- Nobody takes up what has expired, and what the device asked for in another department is that one's. (Or it
+      -- has been archived since.)
+      IF FOUND THEN
+        DELETE FROM cloudwatcher.request_keys k
+         WHERE k.payload_hash = hash AND k.device_id = submit_request.device_id AND k.request_type = submit_request.request_type
+           AND k.request_id = known.id;
+      END IF;
     END LOOP;
     RAISE EXCEPTION 'the request is known, and cannot be found' USING ERRCODE = '55000',
       DETAIL = format('device %s, type %s, hash %s', submit_request.device_id, submit_request.request_type, hash),
@@ -165,11 +178,12 @@ CREATE FUNCTION cloudwatcher.submit_requests(requests jsonb)
       RAISE EXCEPTION 'too many requests at once' USING ERRCODE = '54000', DETAIL = format('%s requests', jsonb_array_length(requests)),
         HINT = 'send up to 1000 at a time';
     END IF;
-    -- In one order for everybody: two who send the same ones wait for each other, and not in a circle.
+    -- In one order for everybody (a payload that is left out is empty): two who send the same ones wait for each
+    -- other, and not in a circle.
     FOR one IN
       SELECT e.ordinality::int AS place, e.value AS item, jsonb_typeof(e.value) = 'object' AS sound
         FROM jsonb_array_elements(requests) WITH ORDINALITY AS e
-       ORDER BY e.value ->> 'device_id', e.value ->> 'request_type', cloudwatcher.payload_hash(e.value -> 'payload'), e.ordinality
+       ORDER BY e.value ->> 'device_id', e.value ->> 'request_type', cloudwatcher.payload_hash(coalesce(e.value -> 'payload', '{}')), e.ordinality
     LOOP
       place := one.place;
       request_id := NULL;

@@ -296,7 +296,8 @@ CREATE FUNCTION cloudwatcher.fail_request(request uuid, error text, worker text 
            -- Twice as long each time, up to a thousand times.
            next_attempt_at = CASE WHEN again.yes THEN clock_timestamp() + again.after * power(2, least(r.attempts - 1, 10)) END,
            lease_expires_at = NULL, error_message = fail_request.error
-      FROM (SELECT retry AND held.attempts < s.max_attempts AS yes, s.retry_after AS after FROM cloudwatcher.settings s) AS again
+      FROM (SELECT retry AND held.attempts < s.max_attempts AND held.created_at > clock_timestamp() - s.requests_kept AS yes,
+                   s.retry_after AS after FROM cloudwatcher.settings s) AS again
      WHERE r.id = request AND r.created_at = held.created_at
     RETURNING r.status INTO becomes;
     IF becomes = 'failed' THEN
@@ -323,6 +324,11 @@ CREATE FUNCTION cloudwatcher.retry_request(request uuid) RETURNS text
     SELECT * INTO held FROM cloudwatcher._hold_request(request, NULL);
     IF held.status = 'completed' THEN
       PERFORM cloudwatcher._refuse_state(request, held.status, 'let the device submit another request');
+    ELSIF held.status IN ('failed', 'pending')
+          AND held.created_at <= clock_timestamp() - (SELECT s.requests_kept FROM cloudwatcher.settings s)
+    THEN
+      RAISE EXCEPTION 'the request has expired' USING ERRCODE = '55000', DETAIL = format('request %s of %s', request, held.created_at),
+        HINT = 'let the device submit it again: it becomes another request';
     ELSIF held.status = 'failed' THEN
       UPDATE cloudwatcher.requests r
          SET status = 'pending', attempts = 0, next_attempt_at = now(), claimed_by = NULL, error_message = NULL
