@@ -2,7 +2,7 @@
 
 -- The department of a device, and who asks. One that nobody has heard of belongs to the department of the first who
 -- does, if that is clear.
-CREATE FUNCTION cloudwatcher._find_device(device text, permission text, OUT department uuid, OUT who uuid)
+CREATE FUNCTION cloudwatcher._find_device(device text, permission text, register boolean, OUT department uuid, OUT who uuid)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
@@ -13,7 +13,9 @@ CREATE FUNCTION cloudwatcher._find_device(device text, permission text, OUT depa
       PERFORM cloudwatcher._refuse_null('device_id');
     END IF;
     SELECT d.dept_id, d.is_active INTO department, active FROM cloudwatcher.devices d WHERE d.device_id = device;
-    IF NOT FOUND THEN
+    IF NOT FOUND AND NOT register THEN
+      PERFORM cloudwatcher._refuse_unseen(permission, 'device', device);
+    ELSIF NOT FOUND THEN
       who := cloudwatcher._require(permission);
       IF device = '' OR length(device) > 50 THEN
         RAISE EXCEPTION 'device_id is out of its range' USING ERRCODE = '22023', DETAIL = format('%s characters', length(device)),
@@ -37,7 +39,8 @@ CREATE FUNCTION cloudwatcher._find_device(device text, permission text, OUT depa
   END
   $body$;
 
--- It was heard of. Not written down each time, and never waited for.
+-- It was heard of. Not written down each time, and never waited for. A connection that was silent for too long ended
+-- before.
 CREATE FUNCTION cloudwatcher._heard_of(device text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
@@ -47,7 +50,10 @@ CREATE FUNCTION cloudwatcher._heard_of(device text) RETURNS void
                     WHERE e.device_id = device AND (e.last_seen_at IS NULL OR e.last_seen_at < now() - interval '10 seconds')
                       FOR NO KEY UPDATE SKIP LOCKED);
     IF FOUND THEN
-      UPDATE cloudwatcher.device_connections c SET last_seen_at = now()
+      UPDATE cloudwatcher.device_connections c
+         SET disconnected_at = CASE WHEN c.last_seen_at < now() - s.offline_after THEN greatest(c.last_seen_at, c.connected_at) END,
+             last_seen_at = CASE WHEN c.last_seen_at < now() - s.offline_after THEN c.last_seen_at ELSE now() END
+        FROM cloudwatcher.settings s
        WHERE c.id = (SELECT e.id FROM cloudwatcher.device_connections e
                       WHERE e.device_id = device AND e.disconnected_at IS NULL FOR NO KEY UPDATE SKIP LOCKED);
     END IF;
@@ -83,7 +89,7 @@ CREATE FUNCTION cloudwatcher.submit_request(
       PERFORM cloudwatcher._check_metadata(submit_request.metadata);
     END IF;
     SELECT f.department, f.who INTO department, who
-      FROM cloudwatcher._find_device(submit_request.device_id, 'requests.create') AS f;
+      FROM cloudwatcher._find_device(submit_request.device_id, 'requests.create', true) AS f;
     PERFORM cloudwatcher._ready_requests();
     hash := cloudwatcher.payload_hash(submit_request.payload);
     request_id := gen_random_uuid();
