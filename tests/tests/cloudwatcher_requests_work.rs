@@ -207,7 +207,7 @@ fn a_request_that_fails_waits_longer_each_time() -> Result<()> {
         &format!("SELECT cloudwatcher.fail_request('{id}', 'another', 'w')"),
         "55000",
     );
-    // Again from the beginning.
+    // Again from the beginning; the attempts are counted on.
     refused(
         &mut client,
         TECH_A,
@@ -236,7 +236,7 @@ fn a_request_that_fails_waits_longer_each_time() -> Result<()> {
         ),
         "pending"
     );
-    assert_eq!(state(&mut client, id), "pending 0");
+    assert_eq!(state(&mut client, id), "pending 3");
     assert_eq!(
         claimed(&mut client, "'w', 1, only_types => '{t0}'"),
         ids[..1]
@@ -370,6 +370,112 @@ fn an_answer_is_given_once() -> Result<()> {
         )
         .len(),
         0
+    );
+    Ok(())
+}
+
+#[test]
+fn an_attempt_that_is_over_says_nothing_of_the_next_one() -> Result<()> {
+    let (_db, mut client) = organised("work_attempts")?;
+    client.batch_execute("UPDATE cloudwatcher.settings SET max_attempts = 2, retry_after = '0'")?;
+    let ids = submitted(&mut client, 1)?;
+    let id = &ids[0];
+    let claim = "SELECT attempt FROM cloudwatcher.claim_requests('w9')";
+    let fail = |attempt: i32| {
+        format!("SELECT cloudwatcher.fail_request('{id}', 'no', 'w9', attempt => {attempt})")
+    };
+    let complete = |attempt: i32| {
+        format!(
+            "SELECT cloudwatcher.complete_request('{id}', '1', worker => 'w9', attempt => {attempt})"
+        )
+    };
+    let batch = |attempt: i32| {
+        format!(
+            "SELECT coalesce(refused, 'done') FROM cloudwatcher.complete_requests('[{{\"request\": \"{id}\", \"content\": 1, \"attempt\": {attempt}}}]', 'w9')"
+        )
+    };
+    assert_eq!(served_one(&mut client, claim), "1");
+    assert_eq!(served_one(&mut client, &fail(1)), "pending");
+    assert_eq!(served_one(&mut client, &fail(1)), "pending", "again");
+    assert_eq!(served_one(&mut client, claim), "2");
+    for late in [fail(1), complete(1), fail(3)] {
+        let error = refused_service(&mut client, &late, "55000");
+        assert_eq!(error.message(), "the attempt is over");
+        assert!(error.detail().is_some() && error.hint().is_some());
+    }
+    assert_eq!(
+        served_one(&mut client, &batch(1)),
+        "the attempt is over: it is at 2"
+    );
+    assert_eq!(served_one(&mut client, &fail(2)), "failed");
+    // Nor is the first one after that the first one again.
+    assert_eq!(
+        served_one(
+            &mut client,
+            &format!("SELECT cloudwatcher.retry_request('{id}')")
+        ),
+        "pending"
+    );
+    assert_eq!(served_one(&mut client, claim), "3");
+    refused_service(&mut client, &fail(1), "55000");
+    assert_eq!(served_one(&mut client, &fail(3)), "pending");
+    assert_eq!(served_one(&mut client, claim), "4");
+    assert_eq!(served_one(&mut client, &batch(4)), "done");
+    assert_eq!(served_one(&mut client, &batch(4)), "done", "again");
+    served_one(&mut client, &complete(4));
+    assert_eq!(state(&mut client, id), "completed 4 w9");
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_one_answer_of_many_is_told_in_its_row() -> Result<()> {
+    let (_db, mut client) = organised("work_answers_wrong")?;
+    let ids = submitted(&mut client, 3)?;
+    claimed(&mut client, "'w', 3");
+    let batch = format!(
+        r#"SELECT request_id, response_id IS NOT NULL, refused FROM cloudwatcher.complete_requests('[
+             5, null, {{}}, {{"request": "zz", "content": 1}}, {{"request": "{{{0}", "content": 1}}, {{"request": 7, "content": 1}},
+             {{"request": "{0}"}}, {{"request": "{0}", "content": null}},
+             {{"request": "{0}", "content": 1, "ai_processed": "maybe"}}, {{"request": "{0}", "content": 1, "attempt": "x"}},
+             {{"request": "{0}", "content": 1, "attempt": 99999999999}},
+             {{"request": "{0}", "content": 1}}, {{"request": "{1}", "content": 2, "ai_processed": true, "attempt": 1}},
+             {{"request": "{0}", "content": 2}}, {{"request": "{0}", "content": 1.0, "ai_processed": false, "attempt": null}},
+             {{"request": "{0}", "content": 1, "ai_processed": true}},
+             {{"request": "{2}", "content": 3, "attempt": 2}}]') ORDER BY refused, request_id <> '{0}'"#,
+        ids[0], ids[1], ids[2]
+    );
+    let none = |told: &str| format!("- | f | {told}");
+    let first = |told: &str| format!("{} | f | {told}", ids[0]);
+    let mut expected = vec![
+        none("item 1 is not an object"),
+        none("item 2 is not an object"),
+        none("item 3 has no request"),
+        none("item 4: request is not a UUID: zz"),
+        none(&format!("item 5: request is not a UUID: {{{}", ids[0])),
+        none("item 6: request is not a UUID: 7"),
+        first("item 7 has no content"),
+        first("item 8 has no content"),
+        first("item 9: ai_processed is not true or false: \"maybe\""),
+        first("item 10: attempt is not a number: x"),
+        first("item 11: attempt is not a number: 99999999999"),
+        first("the request is in here before, with another answer"),
+        first("the request is in here before, with another answer"),
+        format!("{} | f | the attempt is over: it is at 1", ids[2]),
+        format!("{} | t | -", ids[0]),
+        format!("{} | t | -", ids[1]),
+    ];
+    expected.sort();
+    for time in ["once", "again"] {
+        let mut found = served(&mut client, &batch);
+        found.sort();
+        assert_eq!(found, expected, "{time}");
+    }
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT content, ai_processed FROM cloudwatcher.responses ORDER BY content"
+        ),
+        ["1 | f", "2 | t"]
     );
     Ok(())
 }
@@ -704,7 +810,6 @@ fn only_servers_work_on_requests_and_mistakes_are_told() -> Result<()> {
         ),
         ("complete_requests(NULL)", "22023"),
         ("complete_requests('{}')", "22023"),
-        ("complete_requests('[{}]')", "22004"),
         ("fail_request(NULL, 'x')", "P0002"),
         (
             "fail_request('ffffffff-0000-0000-0000-000000000000', NULL)",
