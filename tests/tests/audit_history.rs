@@ -851,3 +851,68 @@ fn arguments_that_make_no_sense() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn keys_that_are_too_long_for_the_log() -> Result<()> {
+    let (_db, mut client) = watched(
+        "history_long",
+        "CREATE TABLE b (id bytea PRIMARY KEY, v int); CREATE TABLE c (a text, n int, v int, PRIMARY KEY (a, n));
+         SELECT audit_test.watch('b'), audit_test.watch('c')",
+    )?;
+    let bytes = format!("\\x{}", "0123".repeat(400));
+    let text = format!("[\"{}\", \"1\"]", "ü".repeat(800));
+    let end = format!("[\"{}\", \"2\"]", "ü".repeat(800));
+    client.batch_execute(&format!(
+        "INSERT INTO b VALUES ('{bytes}', 1); UPDATE b SET v = 2;
+         INSERT INTO c SELECT repeat('ü', 800), 1, 1; UPDATE c SET v = 2"
+    ))?;
+    let middle = now(&mut client);
+    client.batch_execute("UPDATE b SET id = '\\x00'; UPDATE c SET a = 'short'")?;
+    for (name, record, short) in [
+        ("b", bytes.as_str(), "\\x00"),
+        ("c", text.as_str(), "[\"short\", \"1\"]"),
+    ] {
+        let old = row_at(&mut client, name, record, &middle)?;
+        ensure!(old.contains("\"v\":2"), "{name}: {old}");
+        assert_eq!(row_at(&mut client, name, record, "now")?, "none", "{name}");
+        assert_eq!(row_at(&mut client, name, short, &middle)?, "none", "{name}");
+        let new = row_at(&mut client, name, short, "now")?;
+        ensure!(new.contains("\"v\":2"), "{name}: {new}");
+        let id = value(
+            &mut client,
+            &format!(
+                "SELECT record_id FROM cloudwatcher.audit_logs WHERE table_name = 'public.{name}' AND operation = 'INSERT'"
+            ),
+        );
+        ensure!(id.starts_with("sha256:"), "{id}");
+        for record in [record, &id, short] {
+            let found = client.query(
+                "SELECT id FROM gemba.row_history($1::text::regclass, $2)",
+                &[&name, &record],
+            )?;
+            assert_eq!(found.len(), 3, "{name} {record}");
+        }
+    }
+    // Of a hash alone, the other columns of the key before are not known.
+    client.batch_execute(
+        "INSERT INTO c SELECT repeat('ü', 800), 1, 5; UPDATE c SET n = 2 WHERE v = 5",
+    )?;
+    assert_eq!(row_at(&mut client, "c", &end, "now")?, UNKNOWN);
+    Ok(())
+}
+
+#[test]
+fn entries_that_name_no_record_tell_of_none() -> Result<()> {
+    let (_db, mut client) = watched(
+        "history_nameless",
+        "CREATE TABLE t (id int, secret int); SELECT audit_test.watch('t', '{secret}');
+         INSERT INTO t VALUES (1, 1)",
+    )?;
+    let begin = now(&mut client);
+    client.batch_execute("ALTER TABLE t ADD PRIMARY KEY (id); UPDATE t SET id = 2")?;
+    for record in ["1", "2"] {
+        assert_eq!(row_at(&mut client, "t", record, &begin)?, UNKNOWN);
+        assert_eq!(row_at(&mut client, "t", record, "now")?, UNKNOWN);
+    }
+    Ok(())
+}
