@@ -49,8 +49,8 @@ CREATE TABLE cloudwatcher.part_variants (
   updated_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT part_variants_part_id_variant_code_key UNIQUE (part_id, variant_code),
   CONSTRAINT part_variants_part_id_id_key UNIQUE (part_id, id),
-  CONSTRAINT part_variants_cost_per_unit_check CHECK (cost_per_unit >= 0),
-  CONSTRAINT part_variants_retail_price_check CHECK (retail_price >= 0)
+  CONSTRAINT part_variants_cost_per_unit_check CHECK (cost_per_unit >= 0 AND cost_per_unit <> 'NaN'),
+  CONSTRAINT part_variants_retail_price_check CHECK (retail_price >= 0 AND retail_price <> 'NaN')
 );
 CREATE INDEX part_variants_variant_code_idx ON cloudwatcher.part_variants (variant_code);
 CREATE INDEX part_variants_is_available_idx ON cloudwatcher.part_variants (is_available);
@@ -89,7 +89,7 @@ CREATE TABLE cloudwatcher.part_suppliers (
   CONSTRAINT part_suppliers_part_id_variant_id_supplier_id_key UNIQUE NULLS NOT DISTINCT (part_id, variant_id, supplier_id),
   CONSTRAINT part_suppliers_part_id_variant_id_fkey FOREIGN KEY (part_id, variant_id)
     REFERENCES cloudwatcher.part_variants (part_id, id) ON DELETE CASCADE,
-  CONSTRAINT part_suppliers_supplier_cost_check CHECK (supplier_cost >= 0),
+  CONSTRAINT part_suppliers_supplier_cost_check CHECK (supplier_cost >= 0 AND supplier_cost <> 'NaN'),
   CONSTRAINT part_suppliers_lead_time_days_check CHECK (lead_time_days >= 0),
   CONSTRAINT part_suppliers_minimum_order_qty_check CHECK (minimum_order_qty >= 1)
 );
@@ -134,6 +134,7 @@ CREATE TABLE cloudwatcher.stock_reservations (
   quantity      int NOT NULL,
   open          int NOT NULL,
   releases      uuid[] NOT NULL DEFAULT '{}',
+  released      int[] NOT NULL DEFAULT '{}',
   reserved_by   uuid REFERENCES cloudwatcher.users (id),
   notes         text,
   created_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -142,9 +143,11 @@ CREATE TABLE cloudwatcher.stock_reservations (
 );
 CREATE INDEX stock_reservations_inventory_id_idx ON cloudwatcher.stock_reservations (inventory_id);
 CREATE INDEX stock_reservations_location_id_idx ON cloudwatcher.stock_reservations (location_id);
+CREATE INDEX stock_reservations_releases_idx ON cloudwatcher.stock_reservations USING gin (releases) WHERE releases <> '{}';
 CREATE INDEX stock_reservations_reserved_by_idx ON cloudwatcher.stock_reservations (reserved_by);
 COMMENT ON TABLE cloudwatcher.stock_reservations IS 'stock that is promised to somebody; open is what was neither released nor consumed yet';
 COMMENT ON COLUMN cloudwatcher.stock_reservations.releases IS 'the callers'' own ids of releases of a part of it: done once each';
+COMMENT ON COLUMN cloudwatcher.stock_reservations.released IS 'the quantity that each of them asked for; NULL is all that was open';
 
 CREATE TABLE cloudwatcher.stock_movements (
   id             uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
@@ -154,13 +157,16 @@ CREATE TABLE cloudwatcher.stock_movements (
   quantity       int NOT NULL,
   on_hand        int NOT NULL,
   operation_id   uuid NOT NULL,
+  reservation_id uuid REFERENCES cloudwatcher.stock_reservations (id),
   moved_by       uuid REFERENCES cloudwatcher.users (id),
   notes          text,
   created_at     timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT stock_movements_movement_type_check CHECK (movement_type = 'receive' OR movement_type = 'consume' OR movement_type = 'transfer-out'
-    OR movement_type = 'transfer-in' OR movement_type = 'count' OR movement_type = 'return'),
-  CONSTRAINT stock_movements_operation_id_key UNIQUE (operation_id, inventory_id, movement_type)
+    OR movement_type = 'transfer-in' OR movement_type = 'count' OR movement_type = 'return')
 );
+-- An operation is one movement; a transfer has one more, at its other end.
+CREATE UNIQUE INDEX stock_movements_operation_id_key ON cloudwatcher.stock_movements (operation_id, (movement_type = 'transfer-in'));
+CREATE INDEX stock_movements_reservation_id_idx ON cloudwatcher.stock_movements (reservation_id) WHERE reservation_id IS NOT NULL;
 CREATE INDEX stock_movements_inventory_id_idx ON cloudwatcher.stock_movements (inventory_id, created_at DESC);
 CREATE INDEX stock_movements_location_id_idx ON cloudwatcher.stock_movements (location_id, created_at DESC);
 CREATE INDEX stock_movements_moved_by_idx ON cloudwatcher.stock_movements (moved_by);
@@ -168,6 +174,7 @@ COMMENT ON TABLE cloudwatcher.stock_movements IS 'every change of what is on han
 COMMENT ON COLUMN cloudwatcher.stock_movements.quantity IS 'what came, or (negative) went';
 COMMENT ON COLUMN cloudwatcher.stock_movements.on_hand IS 'what was on hand afterwards';
 COMMENT ON COLUMN cloudwatcher.stock_movements.operation_id IS 'the caller''s own id of the operation: done once only';
+COMMENT ON COLUMN cloudwatcher.stock_movements.reservation_id IS 'the reservation that it was taken from';
 
 CREATE TABLE cloudwatcher.part_consumption (
   id                 uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
@@ -213,8 +220,7 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON cloudwatcher.part_suppliers FOR E
 CREATE TRIGGER refuse_oversell BEFORE UPDATE ON cloudwatcher.inventory FOR EACH ROW
   WHEN (NEW.quantity_reserved > OLD.quantity_reserved AND NEW.quantity_reserved > NEW.quantity_on_hand)
   EXECUTE FUNCTION cloudwatcher._refuse_oversell();
-CREATE TRIGGER refuse_loss BEFORE DELETE ON cloudwatcher.inventory FOR EACH ROW
-  WHEN (OLD.quantity_on_hand > 0 OR OLD.quantity_reserved > 0) EXECUTE FUNCTION cloudwatcher._refuse_loss();
+CREATE TRIGGER refuse_loss BEFORE DELETE ON cloudwatcher.inventory FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_loss();
 CREATE TRIGGER refuse_change BEFORE UPDATE ON cloudwatcher.stock_reservations FOR EACH ROW
   WHEN (NEW.open > OLD.open OR NEW.id IS DISTINCT FROM OLD.id OR NEW.inventory_id IS DISTINCT FROM OLD.inventory_id
         OR NEW.location_id IS DISTINCT FROM OLD.location_id OR NEW.quantity IS DISTINCT FROM OLD.quantity

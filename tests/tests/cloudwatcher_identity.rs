@@ -563,3 +563,93 @@ fn many_people_are_looked_up_alike() -> Result<()> {
     );
     Ok(())
 }
+
+/// The seed's fourth query joins people: whoever was asked about an order is known to those who see it, from
+/// wherever he came to it.
+#[test]
+fn who_was_asked_about_an_order_is_known_to_those_who_see_it() -> Result<()> {
+    let (_db, mut client) = organised("identity_asked")?;
+    let chain = "SELECT count(*), count(u.id) FROM cloudwatcher.order_approvals oa
+                   LEFT JOIN cloudwatcher.users u ON oa.approver_id = u.id";
+    // The manager of the other region stands in for that of this one.
+    as_(&mut client, NORTH, |tx| {
+        tx.batch_execute(&format!(
+            "SELECT cloudwatcher.set_delegate('{SOUTH}', now() + interval '1 day')"
+        ))
+    })?;
+    as_(&mut client, TECH_A, |tx| {
+        tx.batch_execute(&format!(
+            "SELECT cloudwatcher.create_order('{AT_A}', id => '70000000-0000-0000-0000-000000000001');
+             SELECT cloudwatcher.add_item('70000000-0000-0000-0000-000000000001', '{FILTER}', 20);
+             SELECT FROM cloudwatcher.submit_order('70000000-0000-0000-0000-000000000001')"
+        ))
+    })?;
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT DISTINCT approver_id FROM cloudwatcher.order_approvals"
+        ),
+        SOUTH
+    );
+    assert_eq!(asked(&mut client, TECH_A, chain), ["1 | 1"]);
+    assert_eq!(asked(&mut client, SOUTH, chain), ["1 | 1"]);
+    // Whoever has nothing to do with it knows neither.
+    assert_eq!(asked(&mut client, TECH_B, chain), ["0 | 0"]);
+    let knows = |client: &mut Client, who: &str, whom: &str| {
+        asked_one(
+            client,
+            who,
+            &format!("SELECT cloudwatcher.sees_user('{whom}')"),
+        )
+    };
+    assert_eq!(knows(&mut client, TECH_A, SOUTH), "t");
+    assert_eq!(knows(&mut client, TECH_B, SOUTH), "f");
+    Ok(())
+}
+
+/// Beyond the first dozens it is looked up at once which orders one was asked about: the answers are the same.
+#[test]
+fn many_orders_of_others_are_looked_up_alike() -> Result<()> {
+    let (_db, mut client) = organised("identity_orders")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.orders (id, dept_id, created_by)
+         SELECT ('71000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid, '{DEPOT_C}', '{TECH_C}' FROM generate_series(1, 200) AS i;
+         SET session_replication_role = replica;
+         INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level)
+         SELECT id, '{NORTH}', 1 FROM cloudwatcher.orders WHERE id::text ~ '0$';
+         RESET session_replication_role"
+    ))?;
+    assert_eq!(
+        asked(
+            &mut client,
+            NORTH,
+            "SELECT count(*) FROM cloudwatcher.orders"
+        ),
+        ["20"]
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            NORTH,
+            "SELECT bool_and(id::text ~ '0$') FROM cloudwatcher.orders"
+        ),
+        ["t"]
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            NORTH,
+            "SELECT count(*) FROM cloudwatcher.orders WHERE id IN ('71000000-0000-0000-0000-000000000010', '71000000-0000-0000-0000-000000000011')"
+        ),
+        ["1"]
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            TECH_A,
+            "SELECT count(*) FROM cloudwatcher.orders"
+        ),
+        ["0"]
+    );
+    Ok(())
+}

@@ -423,6 +423,82 @@ fn a_transfer_takes_from_one_room_what_it_brings_to_another() -> Result<()> {
     Ok(())
 }
 
+/// Rooms that have never had the part: both sides make the rows, and lock them.
+#[test]
+fn a_transfer_and_the_goods_of_another_do_not_wait_in_a_circle() -> Result<()> {
+    let (db, mut client) = furnished("receiving_circle")?;
+    let rooms = 12;
+    let room = |number: usize| format!("10000000-0000-0000-0001-{number:012}");
+    let mut orders = Vec::new();
+    for number in 0..rooms {
+        client.batch_execute(&format!(
+            "INSERT INTO cloudwatcher.locations (id, name, dept_id) VALUES ('{}', 'new {number}', '{DEPOT_B}')",
+            room(number)
+        ))?;
+    }
+    served(
+        &mut client,
+        &format!("SELECT cloudwatcher.receive_stock('{ENGINE}', '{AT_A}', 1000)"),
+    );
+    for number in 0..rooms {
+        orders.push(transfer(&mut client, AT_A, &room(number), 2));
+    }
+    let told = at_once(&db, 4, move |number, client| {
+        (0..rooms)
+            .map(|step| {
+                if number % 2 == 0 {
+                    said(
+                        client,
+                        NORTH,
+                        &format!(
+                            "t.quantity_on_hand > 0 FROM cloudwatcher.transfer_stock('{ENGINE}', '{AT_A}', '{}', 1) AS t",
+                            room(step)
+                        ),
+                    )
+                } else {
+                    said(
+                        client,
+                        NORTH,
+                        &format!(
+                            "r.status FROM cloudwatcher.receive_items('{}') AS r",
+                            orders[step]
+                        ),
+                    )
+                }
+            })
+            .collect()
+    })?;
+    assert!(
+        told.iter()
+            .all(|told| ["true", "received"].contains(&told.as_str())),
+        "{told:?}"
+    );
+    assert_eq!(stock(&mut client, ENGINE, AT_A), "952");
+    assert_in_order(&mut client);
+    stock_adds_up(&mut client);
+    Ok(())
+}
+
+/// Goods are received where the room is now, by whoever may do that there.
+#[test]
+fn a_room_that_moved_receives_with_its_new_department() -> Result<()> {
+    let (_db, mut client) = furnished("receiving_moved")?;
+    let order = ordered(&mut client, 2);
+    client.batch_execute(&format!(
+        "UPDATE cloudwatcher.locations SET dept_id = '{DEPOT_C}' WHERE id = '{AT_A}'"
+    ))?;
+    for who in [TECH_A, NORTH] {
+        assert_eq!(
+            receive(&mut client, who, &order, ""),
+            "42501 permission is missing"
+        );
+    }
+    assert_eq!(stock(&mut client, ENGINE, AT_A), "0");
+    assert_eq!(receive(&mut client, HEAD, &order, ""), "received 2 0");
+    assert_in_order(&mut client);
+    Ok(())
+}
+
 /// All at once, `work` for each of so many clients; what each was told.
 fn at_once(
     db: &Database<'static>,

@@ -20,7 +20,7 @@ fn what_is_received_is_there_once_for_each_operation() -> Result<()> {
     };
     for _ in 0..2 {
         client.batch_execute(&receive(10, "receive", 1))?;
-        client.batch_execute(&receive(-4, "transfer-out", 1))?;
+        client.batch_execute(&receive(-4, "transfer-out", 2))?;
     }
     assert_eq!(table(&mut client, STOCK), ["6 | 0 | 6"]);
     assert_eq!(
@@ -33,15 +33,21 @@ fn what_is_received_is_there_once_for_each_operation() -> Result<()> {
             format!("transfer-out | -4 | 6 | {TECH_A} | as told")
         ]
     );
-    // The same id for something else; more than there is; kinds and signs that do not fit.
+    // The same id for something else, or somewhere else; more than there is; kinds and signs that do not fit.
     for (sql, code) in [
         (receive(11, "receive", 1), "22023"),
-        (receive(-7, "return", 2), "55000"),
-        (receive(7, "return", 2), "22023"),
-        (receive(-7, "receive", 2), "22023"),
-        (receive(0, "receive", 2), "22023"),
-        (receive(7, "count", 2), "22023"),
-        (receive(2_147_483_647, "receive", 2), "22003"),
+        (receive(-10, "return", 1), "22023"),
+        (receive(10, "receive", 1).replace(FILTER, BELT), "22023"),
+        (
+            receive(10, "receive", 1).replace("as told", "otherwise"),
+            "22023",
+        ),
+        (receive(-7, "return", 3), "55000"),
+        (receive(7, "return", 3), "22023"),
+        (receive(-7, "receive", 3), "22023"),
+        (receive(0, "receive", 3), "22023"),
+        (receive(7, "count", 3), "22023"),
+        (receive(2_147_483_647, "receive", 3), "22003"),
     ] {
         let error = expect_sqlstate(client.simple_query(&sql), code);
         assert!(
@@ -233,6 +239,171 @@ fn stock_is_transferred_at_both_ends_or_not_at_all() -> Result<()> {
             format!("transfer-out | -3 | {}", id(1)),
             format!("transfer-in | 3 | {}", id(1))
         ]
+    );
+    stock_adds_up(client);
+    Ok(())
+}
+
+/// An id is that of one operation with all that was asked for: to repeat it otherwise, or elsewhere, is refused and
+/// changes nothing.
+#[test]
+fn an_operation_is_repeated_as_it_was() -> Result<()> {
+    let (_db, mut client) = organised("stock_repeats")?;
+    let client = &mut client;
+    for (part, room, variant) in [
+        (FILTER, AT_A, "NULL".to_owned()),
+        (FILTER, WAREHOUSE, "NULL".to_owned()),
+        (BELT, AT_A, format!("'{LONG}'")),
+    ] {
+        served(
+            client,
+            &format!("SELECT cloudwatcher.receive_stock('{part}', '{room}', 50, {variant})"),
+        );
+    }
+    for number in [1, 2] {
+        served(
+            client,
+            &format!(
+                "SELECT cloudwatcher.reserve_stock('{FILTER}', '{AT_A}', 9, reservation => '{}', notes => 'soon')",
+                id(number)
+            ),
+        );
+    }
+    let (one, two) = (id(1), id(2));
+    let done = [
+        format!(
+            "receive_stock('{FILTER}', '{AT_A}', 10, NULL, '{}')",
+            id(11)
+        ),
+        format!(
+            "receive_stock('{FILTER}', '{AT_B}', 10, NULL, '{}', 'by train')",
+            id(12)
+        ),
+        format!(
+            "transfer_stock('{FILTER}', '{AT_A}', '{AT_B}', 10, NULL, '{}')",
+            id(13)
+        ),
+        format!(
+            "count_stock('{FILTER}', '{WAREHOUSE}', 40, NULL, '{}')",
+            id(14)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, NULL, '{one}', '2025-02-03', NULL, '{}')",
+            id(15)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, operation => '{}')",
+            id(16)
+        ),
+        format!("release_stock('{one}', 2, '{}')", id(17)),
+        format!("release_stock('{two}', NULL, '{}')", id(18)),
+    ];
+    for call in &done {
+        served(client, &format!("SELECT cloudwatcher.{call}"));
+    }
+    let before = table(client, &format!("{STOCK} ORDER BY part_id, location_id"));
+    for call in [
+        format!("receive_stock('{BELT}', '{AT_A}', 10, NULL, '{}')", id(11)),
+        format!(
+            "receive_stock('{BELT}', '{AT_A}', 10, '{LONG}', '{}')",
+            id(11)
+        ),
+        format!(
+            "receive_stock('{FILTER}', '{AT_B}', 10, NULL, '{}')",
+            id(11)
+        ),
+        format!("receive_stock('{FILTER}', '{AT_A}', 9, NULL, '{}')", id(11)),
+        format!(
+            "receive_stock('{FILTER}', '{AT_B}', 10, NULL, '{}', 'by ship')",
+            id(12)
+        ),
+        format!("count_stock('{FILTER}', '{AT_A}', 10, NULL, '{}')", id(11)),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 10, operation => '{}')",
+            id(11)
+        ),
+        // Another target, source, part, number or direction; and something else than a transfer.
+        format!(
+            "transfer_stock('{FILTER}', '{AT_A}', '{AT_C}', 10, NULL, '{}')",
+            id(13)
+        ),
+        format!(
+            "transfer_stock('{FILTER}', '{WAREHOUSE}', '{AT_B}', 10, NULL, '{}')",
+            id(13)
+        ),
+        format!(
+            "transfer_stock('{FILTER}', '{WAREHOUSE}', '{AT_C}', 10, NULL, '{}')",
+            id(13)
+        ),
+        format!(
+            "transfer_stock('{BELT}', '{AT_A}', '{AT_B}', 10, '{LONG}', '{}')",
+            id(13)
+        ),
+        format!(
+            "transfer_stock('{FILTER}', '{AT_B}', '{AT_A}', 10, NULL, '{}')",
+            id(13)
+        ),
+        format!(
+            "receive_stock('{FILTER}', '{AT_B}', 10, NULL, '{}')",
+            id(13)
+        ),
+        format!(
+            "transfer_stock('{FILTER}', '{AT_A}', '{AT_B}', 10, NULL, '{}')",
+            id(11)
+        ),
+        format!(
+            "count_stock('{FILTER}', '{WAREHOUSE}', 41, NULL, '{}')",
+            id(14)
+        ),
+        format!("count_stock('{FILTER}', '{AT_A}', 40, NULL, '{}')", id(14)),
+        // From another reservation or none, on another day.
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, NULL, '{two}', '2025-02-03', NULL, '{}')",
+            id(15)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, NULL, NULL, '2025-02-03', NULL, '{}')",
+            id(15)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, NULL, '{one}', '2025-02-04', NULL, '{}')",
+            id(15)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, NULL, '{one}', NULL, NULL, '{}')",
+            id(15)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, NULL, '{one}', operation => '{}')",
+            id(16)
+        ),
+        format!(
+            "consume_part('{BELT}', '{AT_A}', 2, '{LONG}', operation => '{}')",
+            id(16)
+        ),
+        format!(
+            "consume_part('{FILTER}', '{AT_A}', 2, notes => 'other', operation => '{}')",
+            id(16)
+        ),
+        format!("release_stock('{one}', 3, '{}')", id(17)),
+        format!("release_stock('{one}', NULL, '{}')", id(17)),
+        format!("release_stock('{two}', 2, '{}')", id(17)),
+        format!("release_stock('{two}', 9, '{}')", id(18)),
+        format!("reserve_stock('{FILTER}', '{AT_A}', 9, reservation => '{one}', notes => 'later')"),
+    ] {
+        let error = refused_service(client, &format!("SELECT cloudwatcher.{call}"), "22023");
+        assert_eq!(
+            error.message(),
+            "this id stands for something else",
+            "{call}"
+        );
+    }
+    for call in &done {
+        served(client, &format!("SELECT cloudwatcher.{call}"));
+    }
+    assert_eq!(
+        table(client, &format!("{STOCK} ORDER BY part_id, location_id")),
+        before
     );
     stock_adds_up(client);
     Ok(())
@@ -433,7 +604,7 @@ fn records_cannot_be_changed_by_anybody() -> Result<()> {
         "UPDATE cloudwatcher.stock_reservations SET open = 5, quantity = 5",
         "UPDATE cloudwatcher.stock_reservations SET reserved_by = NULL, inventory_id = gen_random_uuid()",
         "DELETE FROM cloudwatcher.stock_reservations",
-        "TRUNCATE cloudwatcher.stock_reservations",
+        "TRUNCATE cloudwatcher.stock_reservations CASCADE",
     ] {
         let error = expect_sqlstate(client.simple_query(sql), "55000");
         assert!(
@@ -447,7 +618,7 @@ fn records_cannot_be_changed_by_anybody() -> Result<()> {
         );
     }
     stock_adds_up(client);
-    // What is empty goes, and its records with it.
+    // What is empty stays as well, for its records; only what never moved goes.
     served(
         client,
         &format!("SELECT cloudwatcher.count_stock('{FILTER}', '{AT_A}', 0)"),
@@ -460,13 +631,34 @@ fn records_cannot_be_changed_by_anybody() -> Result<()> {
         client,
         "SELECT cloudwatcher.release_stock(id) FROM cloudwatcher.stock_reservations",
     );
-    client.batch_execute("DELETE FROM cloudwatcher.locations")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.inventory (part_id, variant_id, location_id, reorder_point, reorder_quantity)
+         VALUES ('{BELT}', '{LONG}', '{AT_B}', 1, 1)"
+    ))?;
+    for sql in [
+        "DELETE FROM cloudwatcher.locations".to_owned(),
+        "DELETE FROM cloudwatcher.inventory".to_owned(),
+        format!("DELETE FROM cloudwatcher.parts WHERE id = '{FILTER}'"),
+    ] {
+        let error = expect_sqlstate(client.simple_query(&sql), "55000");
+        assert_eq!(error.message(), "there are records of it", "{sql}");
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("is_active") && hint.contains("false")),
+            "{error:?}"
+        );
+    }
+    client.batch_execute(&format!(
+        "DELETE FROM cloudwatcher.parts WHERE id = '{BELT}'; DELETE FROM cloudwatcher.locations WHERE id = '{AT_B}'"
+    ))?;
     assert_eq!(
         table(
             client,
-            "SELECT count(*) FROM cloudwatcher.stock_movements UNION ALL SELECT count(*) FROM cloudwatcher.stock_reservations"
+            "SELECT count(*) FROM cloudwatcher.stock_movements UNION ALL SELECT count(*) FROM cloudwatcher.stock_reservations
+             UNION ALL SELECT count(*) FROM cloudwatcher.inventory"
         ),
-        ["0", "0"]
+        ["2", "1", "1"]
     );
     Ok(())
 }

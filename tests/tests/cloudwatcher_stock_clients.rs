@@ -114,22 +114,27 @@ fn the_same_operation_at_once_is_done_once() -> Result<()> {
     for round in 1..=10 {
         let answers = at_once(&db, 12, |_, client| {
             let number = id(round);
+            // (Also that of a release: what moves has one of its own each time.)
+            let moved = |what: u32| id(round + 100 * what);
             let mut answers = Vec::new();
             for sql in [
                 format!(
-                    "SELECT operation_id FROM cloudwatcher.receive_stock('{FILTER}', '{AT_A}', 10, operation => '{number}')"
+                    "SELECT operation_id FROM cloudwatcher.receive_stock('{FILTER}', '{AT_A}', 10, operation => '{}')",
+                    moved(1)
                 ),
                 format!(
                     "SELECT reservation_id FROM cloudwatcher.reserve_stock('{FILTER}', '{AT_A}', 7, reservation => '{number}')"
                 ),
                 format!(
-                    "SELECT consumption_id FROM cloudwatcher.consume_part('{FILTER}', '{AT_A}', 3, reservation => '{number}', operation => '{number}')"
+                    "SELECT consumption_id FROM cloudwatcher.consume_part('{FILTER}', '{AT_A}', 3, reservation => '{number}', operation => '{}')",
+                    moved(2)
                 ),
                 format!(
                     "SELECT reservation_id FROM cloudwatcher.release_stock('{number}', 2, '{number}')"
                 ),
                 format!(
-                    "SELECT location_id FROM cloudwatcher.transfer_stock('{FILTER}', '{AT_A}', '{AT_B}', 1, operation => '{number}')"
+                    "SELECT location_id FROM cloudwatcher.transfer_stock('{FILTER}', '{AT_A}', '{AT_B}', 1, operation => '{}')",
+                    moved(3)
                 ),
                 format!("SELECT open FROM cloudwatcher.release_stock('{number}')"),
             ] {
@@ -150,6 +155,39 @@ fn the_same_operation_at_once_is_done_once() -> Result<()> {
             format!("({},0) ({round},0)", 6 * round)
         );
     }
+    Ok(())
+}
+
+/// An id of one operation for several, each of another part: one of them is done, whoever comes first.
+#[test]
+fn an_id_for_several_things_at_once_does_one_of_them() -> Result<()> {
+    let (db, mut client) = organised("stock_one_id")?;
+    for round in 1..=20 {
+        let done: u32 = at_once(&db, 8, |thread, client| {
+            let (part, room) =
+                [(FILTER, AT_A), (FILTER, AT_B), (BELT, AT_A), (BELT, AT_B)][thread as usize % 4];
+            let sql = format!(
+                "SELECT cloudwatcher.receive_stock('{part}', '{room}', 1, operation => '{}')",
+                id(round)
+            );
+            Ok(u32::from(went(
+                as_service(client, |tx| tx.simple_query(&sql)),
+                &["22023"],
+            )))
+        })
+        .into_iter()
+        .sum();
+        // By both of those who asked for the same.
+        assert_eq!(done, 2);
+    }
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT sum(quantity_on_hand) FROM cloudwatcher.inventory"
+        ),
+        "20"
+    );
+    stock_adds_up(&mut client);
     Ok(())
 }
 
@@ -235,12 +273,13 @@ fn killed_clients_leave_nothing_half_done() -> Result<()> {
                     let mut client = db.connect()?;
                     for step in 0..30 {
                         let number = id(thread * 1_000 + step);
+                        let used = id(thread * 1_000 + step + 500);
                         let (from, to) = if thread % 2 == 0 { (AT_A, AT_B) } else { (AT_B, AT_A) };
                         // Each in a transaction of its own: several would lock in their own order.
                         for call in [
                             format!("reserve_stock('{FILTER}', '{from}', 1, reservation => '{number}')"),
                             format!("transfer_stock('{FILTER}', '{from}', '{to}', 1, operation => '{number}')"),
-                            format!("consume_part('{FILTER}', '{from}', 1, reservation => '{number}', operation => '{number}')"),
+                            format!("consume_part('{FILTER}', '{from}', 1, reservation => '{number}', operation => '{used}')"),
                         ] {
                             let sql = format!("SELECT cloudwatcher.{call}");
                             while let Err(error) = as_service(&mut client, |tx| tx.simple_query(&sql)) {

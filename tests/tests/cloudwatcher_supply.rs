@@ -4,6 +4,7 @@ mod cloudwatcher_support;
 
 use anyhow::Result;
 use cloudwatcher_support::*;
+use gemba_tests::{expect_sqlstate, table};
 
 /// Pattern 3 of the seed, word for word but for its parameters.
 const OFFERS: &str = "SELECT ps.*, s.name, s.lead_time_days
@@ -73,10 +74,28 @@ fn suppliers_are_ranked() -> Result<()> {
     client.batch_execute(
         "UPDATE cloudwatcher.suppliers SET is_preferred = true WHERE name = 'Secret'",
     )?;
+    // Not even to the preferred one, of whom nothing can be ordered.
     assert_eq!(
-        asked(client, TECH_A, &format!("{} LIMIT 1", best(FILTER, ""))),
-        ["1 | Secret | - | - | 1 | - | 1 | t"]
+        asked(
+            client,
+            TECH_A,
+            &format!(
+                "SELECT rank, supplier_name, is_preferred FROM ({}) AS b WHERE rank IN (1, 4)",
+                best(FILTER, "")
+            )
+        ),
+        ["1 | Good | f", "4 | Secret | t"]
     );
+    for column in [
+        "part_suppliers SET supplier_cost",
+        "part_variants SET cost_per_unit",
+        "part_variants SET retail_price",
+    ] {
+        expect_sqlstate(
+            client.simple_query(&format!("UPDATE cloudwatcher.{column} = 'NaN'")),
+            "23514",
+        );
+    }
 
     // What is said of a variant goes before what is said of the part, supplier by supplier.
     client.batch_execute(&format!(
@@ -259,6 +278,20 @@ fn the_report_says_what_to_order() -> Result<()> {
             "2: viewer a north head admin service"
         ]
     );
+    // The largest reorder point that there is.
+    client.batch_execute(&format!(
+        "BEGIN; UPDATE cloudwatcher.inventory SET reorder_point = 2147483647 WHERE part_id = '{FILTER}' AND location_id = '{AT_A}'"
+    ))?;
+    assert_eq!(
+        table(
+            client,
+            &format!(
+                "SELECT max(suggested_quantity) > 2147480000 FROM cloudwatcher.reorder_report('{AT_A}')"
+            )
+        ),
+        ["t"]
+    );
+    client.batch_execute("ROLLBACK")?;
     // What is closed or sold no more is not ordered.
     client.batch_execute(&format!(
         "UPDATE cloudwatcher.parts SET is_active = false WHERE id = '{BELT}';

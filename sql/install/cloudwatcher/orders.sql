@@ -458,7 +458,10 @@ CREATE FUNCTION cloudwatcher.receive_items(order_id uuid, items jsonb DEFAULT NU
     taken jsonb;
   BEGIN
     PERFORM cloudwatcher._hold_order($1, 'orders.receive'), gemba._refuse_foreign_owner('cloudwatcher.inventory');
-    SELECT t.status, t.order_type, t.location_id, t.source_location_id INTO o FROM cloudwatcher.orders t WHERE t.id = $1;
+    SELECT t.status, t.order_type, t.location_id, t.source_location_id, t.dept_id INTO o FROM cloudwatcher.orders t WHERE t.id = $1;
+    -- The location may have gone to another department since.
+    PERFORM cloudwatcher._require('orders.receive', l.dept_id) FROM cloudwatcher.locations l
+      WHERE l.id = o.location_id AND l.dept_id <> o.dept_id;
     SELECT h.metadata INTO earlier FROM cloudwatcher.order_history h
      WHERE h.order_id = $1 AND h.event_type = 'received-part' AND h.metadata ->> 'operation' = $3::text;
     IF FOUND THEN
@@ -488,11 +491,10 @@ CREATE FUNCTION cloudwatcher.receive_items(order_id uuid, items jsonb DEFAULT NU
         RAISE EXCEPTION 'this is more than is open' USING ERRCODE = '55000',
           DETAIL = format('item %s: %s open, %s came', wrong.item, wrong.open, wrong.quantity), HINT = 'order the rest with another order';
       END IF;
-      -- All stock at once in the order of its ids, whichever way it moves.
-      PERFORM FROM cloudwatcher.inventory n
-        WHERE n.location_id IN (o.location_id, o.source_location_id)
-          AND n.part_id IN (SELECT i.part_id FROM cloudwatcher.order_items i WHERE i.order_id = $1)
-        ORDER BY n.id FOR NO KEY UPDATE;
+      -- All stock at once, whichever way it moves.
+      PERFORM cloudwatcher._lock_stocks(array_agg(i.part_id), array_agg(i.variant_id), array_agg(l.location))
+         FROM cloudwatcher._wanted_items($1, $2) AS w JOIN cloudwatcher.order_items i ON i.id = w.item
+        CROSS JOIN (VALUES (o.location_id), (o.source_location_id)) AS l(location) WHERE l.location IS NOT NULL;
       -- (An operation of stock is of one item: two of them may be of the same part.)
       FOR r IN SELECT i.id, i.part_id, i.variant_id, w.quantity, md5(this::text || i.id::text)::uuid AS operation
                  FROM cloudwatcher._wanted_items($1, $2) AS w JOIN cloudwatcher.order_items i ON i.id = w.item

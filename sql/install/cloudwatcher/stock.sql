@@ -1,6 +1,6 @@
--- Stock moves by these functions only. Each of them locks the row of the stock first (two of them in the order of
--- their ids), and then what hangs on it: reservations, movements. So nobody waits for anybody in a circle, and
--- what is promised or taken is what was there.
+-- Stock moves by these functions only. Each of them locks the row of the stock first (several of them, those that it
+-- has to make included, in the order of part, variant and location: _lock_stocks), and then what hangs on it:
+-- reservations, movements. So nobody waits for anybody in a circle, and what is promised or taken is what was there.
 
 -- Guards ------------------------------------------------------------------------------------------
 
@@ -98,12 +98,6 @@ CREATE FUNCTION cloudwatcher._refuse_change() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
-    -- What a stock leaves behind goes with it, and with it only.
-    IF TG_OP = 'DELETE' AND TG_LEVEL = 'ROW' AND TG_TABLE_NAME IN ('stock_movements', 'stock_reservations') THEN
-      IF NOT EXISTS (SELECT FROM cloudwatcher.inventory i WHERE i.id = OLD.inventory_id) THEN
-        RETURN OLD;
-      END IF;
-    END IF;
     RAISE EXCEPTION 'records of stock are not changed' USING ERRCODE = '55000', DETAIL = format('%s on cloudwatcher.%s', TG_OP, TG_TABLE_NAME),
       HINT = 'use the functions: consume_part, count_stock, receive_stock, release_stock, reserve_stock, transfer_stock',
       SCHEMA = 'cloudwatcher', TABLE = TG_TABLE_NAME;
@@ -124,10 +118,23 @@ CREATE FUNCTION cloudwatcher._refuse_loss() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
-    RAISE EXCEPTION 'there is stock of it' USING ERRCODE = '55000',
-      DETAIL = format('part %s, location %s: on hand %s, reserved %s', OLD.part_id, OLD.location_id, OLD.quantity_on_hand, OLD.quantity_reserved),
-      HINT = 'consume it, transfer it away or count 0 first; or set is_active of the part or the location to false',
-      SCHEMA = 'cloudwatcher', TABLE = 'inventory';
+    IF OLD.quantity_on_hand > 0 OR OLD.quantity_reserved > 0 THEN
+      RAISE EXCEPTION 'there is stock of it' USING ERRCODE = '55000',
+        DETAIL = format('part %s, location %s: on hand %s, reserved %s', OLD.part_id, OLD.location_id, OLD.quantity_on_hand,
+                        OLD.quantity_reserved),
+        HINT = 'set is_active of the part or the location (is_available of a variant) to false instead',
+        SCHEMA = 'cloudwatcher', TABLE = 'inventory';
+    END IF;
+    -- An empty one too has records, which would go with it.
+    IF EXISTS (SELECT FROM cloudwatcher.stock_movements m WHERE m.inventory_id = OLD.id)
+       OR EXISTS (SELECT FROM cloudwatcher.stock_reservations r WHERE r.inventory_id = OLD.id)
+    THEN
+      RAISE EXCEPTION 'there are records of it' USING ERRCODE = '55000',
+        DETAIL = format('part %s, location %s: stock has moved or was reserved', OLD.part_id, OLD.location_id),
+        HINT = 'set is_active of the part or the location (is_available of a variant) to false instead',
+        SCHEMA = 'cloudwatcher', TABLE = 'inventory';
+    END IF;
+    RETURN OLD;
   END
   $body$;
 
@@ -159,10 +166,50 @@ CREATE FUNCTION cloudwatcher._stock(part uuid, variant uuid, location uuid, make
   END
   $body$;
 
+-- Locks several stocks, and makes those that there are not yet: always in the same order, made or found.
+CREATE FUNCTION cloudwatcher._lock_stocks(parts uuid[], variants uuid[], locations uuid[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    s record;
+    stock uuid;
+  BEGIN
+    FOR s IN SELECT DISTINCT w.part, w.variant, w.location
+               FROM unnest(parts, variants, locations) AS w(part, variant, location) ORDER BY 1, 2, 3
+    LOOP
+      stock := cloudwatcher._stock(s.part, s.variant, s.location, true);
+      PERFORM FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
+    END LOOP;
+  END
+  $body$;
+
+-- What an operation did before; nothing if it is new. An id stands for one movement wherever it was (for two of a
+-- transfer, one at each end), and is refused for any other. The caller has locked the stock.
+CREATE FUNCTION cloudwatcher._done(
+    operation uuid, stock uuid, movement text, notes text, OUT id uuid, OUT quantity int, OUT on_hand int, OUT reservation uuid)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+  AS $body$
+  DECLARE
+    m record;
+  BEGIN
+    SELECT d.* INTO m FROM cloudwatcher.stock_movements d
+     WHERE d.operation_id = operation AND (d.movement_type = 'transfer-in') = (movement = 'transfer-in');
+    IF FOUND THEN
+      IF m.inventory_id <> stock OR m.movement_type <> movement OR m.notes IS DISTINCT FROM _done.notes THEN
+        PERFORM cloudwatcher._refuse_repeat(operation);
+      END IF;
+      id := m.id;
+      quantity := m.quantity;
+      on_hand := m.on_hand;
+      reservation := m.reservation_id;
+    END IF;
+  END
+  $body$;
+
 -- Changes what is on hand of a stock, once for each operation. The caller has locked the row.
 CREATE FUNCTION cloudwatcher._move(
     stock uuid, movement text, quantity int, operation uuid, who uuid, notes text, from_reserved int DEFAULT 0,
-    movement_id uuid DEFAULT NULL)
+    movement_id uuid DEFAULT NULL, reservation uuid DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
@@ -190,14 +237,19 @@ CREATE FUNCTION cloudwatcher._move(
      WHERE i.id = stock;
     -- By the clock: movements of a stock stand in the order in which they took turns.
     INSERT INTO cloudwatcher.stock_movements
-           (id, inventory_id, location_id, movement_type, quantity, on_hand, operation_id, moved_by, notes, created_at)
-    VALUES (coalesce(movement_id, gen_random_uuid()), stock, s.location_id, movement, quantity, left_over, operation, who, _move.notes,
-            clock_timestamp());
+           (id, inventory_id, location_id, movement_type, quantity, on_hand, operation_id, reservation_id, moved_by, notes, created_at)
+    VALUES (coalesce(movement_id, gen_random_uuid()), stock, s.location_id, movement, quantity, left_over, operation, reservation, who,
+            _move.notes, clock_timestamp())
+    ON CONFLICT DO NOTHING;
+    -- Somebody did something else with the id, somewhere else and at the same time.
+    IF NOT FOUND THEN
+      PERFORM cloudwatcher._refuse_repeat(operation);
+    END IF;
   END
   $body$;
 
 -- What receiving does, for whoever has asked for permission already. A negative quantity takes from what is
--- available: goods that are returned, or leave for another location. Once for each operation, stock and kind.
+-- available: goods that are returned, or leave for another location. Once for each operation.
 CREATE FUNCTION cloudwatcher._receive(
     part uuid, variant uuid, location uuid, quantity int, operation uuid, movement text, who uuid, notes text)
   RETURNS void
@@ -217,8 +269,7 @@ CREATE FUNCTION cloudwatcher._receive(
     END IF;
     stock := cloudwatcher._stock(part, variant, location, true);
     PERFORM FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
-    SELECT m.quantity INTO done FROM cloudwatcher.stock_movements m
-     WHERE m.operation_id = operation AND m.inventory_id = stock AND m.movement_type = movement;
+    SELECT d.quantity INTO done FROM cloudwatcher._done(operation, stock, movement, notes) d;
     IF done IS NULL THEN
       PERFORM cloudwatcher._move(stock, movement, quantity, operation, who, notes);
     ELSIF done <> quantity THEN
@@ -276,9 +327,9 @@ CREATE FUNCTION cloudwatcher.reserve_stock(
       UPDATE cloudwatcher.inventory AS i SET quantity_reserved = i.quantity_reserved - quantity WHERE i.id = stock;
     END IF;
     stock := cloudwatcher._stock(part, variant, location, false);
-    SELECT o.inventory_id, o.quantity INTO r FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
+    SELECT o.inventory_id, o.quantity, o.notes INTO r FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
     IF FOUND THEN
-      IF r.inventory_id IS DISTINCT FROM stock OR r.quantity <> quantity THEN
+      IF r.inventory_id IS DISTINCT FROM stock OR r.quantity <> quantity OR r.notes IS DISTINCT FROM reserve_stock.notes THEN
         PERFORM cloudwatcher._refuse_repeat(reservation);
       END IF;
       RETURN QUERY SELECT reservation, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
@@ -291,7 +342,8 @@ CREATE FUNCTION cloudwatcher.reserve_stock(
   $body$;
 
 -- What is still open of a reservation, its stock locked.
-CREATE FUNCTION cloudwatcher._hold_reservation(reservation uuid, OUT stock uuid, OUT still_open int, OUT releases uuid[], OUT who uuid)
+CREATE FUNCTION cloudwatcher._hold_reservation(
+    reservation uuid, OUT stock uuid, OUT still_open int, OUT releases uuid[], OUT released int[], OUT who uuid)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
   DECLARE
@@ -300,7 +352,7 @@ CREATE FUNCTION cloudwatcher._hold_reservation(reservation uuid, OUT stock uuid,
     SELECT o.inventory_id, o.location_id INTO stock, location FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
     who := cloudwatcher._stock_keeper(location, 'inventory.write', true, 'reservation', reservation);
     PERFORM FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
-    SELECT o.open, o.releases INTO still_open, releases FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
+    SELECT o.open, o.releases, o.released INTO still_open, releases, released FROM cloudwatcher.stock_reservations o WHERE o.id = reservation;
     IF still_open IS NULL THEN
       PERFORM cloudwatcher._not_found('reservation', reservation);
     END IF;
@@ -324,29 +376,40 @@ CREATE FUNCTION cloudwatcher.release_stock(reservation uuid, quantity int DEFAUL
   AS $body$
   DECLARE
     held record;
-    released int;
+    amount int;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.inventory'), gemba._refuse_foreign_owner('cloudwatcher.stock_reservations');
     IF quantity < 1 THEN
       PERFORM cloudwatcher._refuse_quantity(quantity);
     END IF;
-    SELECT h.stock, h.still_open, h.releases INTO held FROM cloudwatcher._hold_reservation(reservation) h;
-    released := CASE WHEN operation = ANY (held.releases) THEN 0 ELSE coalesce(quantity, held.still_open) END;
-    IF released > held.still_open THEN
-      PERFORM cloudwatcher._refuse_open(reservation, held.still_open, released);
+    SELECT h.stock, h.still_open, h.releases, h.released INTO held FROM cloudwatcher._hold_reservation(reservation) h;
+    amount := coalesce(quantity, held.still_open);
+    IF operation = ANY (held.releases) THEN
+      IF held.released[array_position(held.releases, operation)] IS DISTINCT FROM quantity THEN
+        PERFORM cloudwatcher._refuse_repeat(operation);
+      END IF;
+      amount := 0;
+    ELSIF operation IS NOT NULL AND EXISTS (
+      SELECT FROM cloudwatcher.stock_reservations o WHERE o.releases @> ARRAY[operation] AND o.releases <> '{}')
+    THEN
+      PERFORM cloudwatcher._refuse_repeat(operation);
     END IF;
-    IF released > 0 THEN
+    IF amount > held.still_open THEN
+      PERFORM cloudwatcher._refuse_open(reservation, held.still_open, amount);
+    END IF;
+    IF amount > 0 THEN
       UPDATE cloudwatcher.stock_reservations AS o
-         SET open = o.open - released, updated_at = now(),
-             releases = CASE WHEN operation IS NULL THEN o.releases ELSE o.releases || operation END
+         SET open = o.open - amount, updated_at = now(),
+             releases = CASE WHEN operation IS NULL THEN o.releases ELSE o.releases || operation END,
+             released = CASE WHEN operation IS NULL THEN o.released ELSE array_append(o.released, release_stock.quantity) END
        WHERE o.id = reservation;
     END IF;
     RETURN QUERY
       UPDATE cloudwatcher.inventory AS i
-         SET quantity_reserved = i.quantity_reserved - released,
-             last_updated_at = CASE WHEN released > 0 THEN now() ELSE i.last_updated_at END
+         SET quantity_reserved = i.quantity_reserved - amount,
+             last_updated_at = CASE WHEN amount > 0 THEN now() ELSE i.last_updated_at END
        WHERE i.id = held.stock
-      RETURNING reservation, held.still_open - released, i.quantity_on_hand, i.quantity_reserved, i.quantity_available;
+      RETURNING reservation, held.still_open - amount, i.quantity_on_hand, i.quantity_reserved, i.quantity_available;
   END
   $body$;
 
@@ -382,9 +445,12 @@ CREATE FUNCTION cloudwatcher.consume_part(
     END IF;
     PERFORM FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
     IF operation IS NOT NULL THEN
-      SELECT m.id, m.quantity INTO done FROM cloudwatcher.stock_movements m
-       WHERE m.operation_id = operation AND m.inventory_id = stock AND m.movement_type = 'consume';
-      IF done.quantity <> -quantity THEN
+      SELECT d.id, d.quantity, d.reservation, c.consumption_date AS day, c.created_at::date AS recorded INTO done
+        FROM cloudwatcher._done(operation, stock, 'consume', notes) d JOIN cloudwatcher.part_consumption c ON c.id = d.id;
+      -- (Without a day it was that of the call, which the repetition may ask in another time zone.)
+      IF FOUND AND (done.quantity <> -quantity OR done.reservation IS DISTINCT FROM consume_part.reservation
+                    OR coalesce(consumed_on <> done.day, abs(done.day - done.recorded) > 1))
+      THEN
         PERFORM cloudwatcher._refuse_repeat(operation);
       END IF;
       consumption_id := done.id;
@@ -403,7 +469,7 @@ CREATE FUNCTION cloudwatcher.consume_part(
         END IF;
       END IF;
       PERFORM cloudwatcher._move(stock, 'consume', -quantity, coalesce(operation, consumption_id), who, notes,
-                                 CASE WHEN reservation IS NULL THEN 0 ELSE quantity END, consumption_id);
+                                 CASE WHEN reservation IS NULL THEN 0 ELSE quantity END, consumption_id, reservation);
       IF reservation IS NOT NULL THEN
         UPDATE cloudwatcher.stock_reservations AS o SET open = o.open - consume_part.quantity, updated_at = now() WHERE o.id = reservation;
       END IF;
@@ -461,12 +527,9 @@ CREATE FUNCTION cloudwatcher.transfer_stock(
         HINT = 'give two locations';
     END IF;
     operation_id := coalesce(operation, gen_random_uuid());
+    PERFORM cloudwatcher._lock_stocks(ARRAY[part, part], ARRAY[variant, variant], ARRAY[from_location, to_location]);
     source := cloudwatcher._stock(part, variant, from_location, false);
-    IF source IS NULL THEN
-      PERFORM cloudwatcher._refuse_stock(part, from_location, 0, quantity);
-    END IF;
-    target := cloudwatcher._stock(part, variant, to_location, true);
-    PERFORM FROM cloudwatcher.inventory i WHERE i.id IN (source, target) ORDER BY i.id FOR NO KEY UPDATE;
+    target := cloudwatcher._stock(part, variant, to_location, false);
     PERFORM cloudwatcher._receive(part, variant, from_location, -quantity, operation_id, 'transfer-out', who, notes);
     PERFORM cloudwatcher._receive(part, variant, to_location, quantity, operation_id, 'transfer-in', who, notes);
     RETURN QUERY SELECT transfer_stock.operation_id, i.location_id, i.quantity_on_hand, i.quantity_reserved, i.quantity_available
@@ -494,9 +557,8 @@ CREATE FUNCTION cloudwatcher.count_stock(
     operation_id := coalesce(operation, gen_random_uuid());
     stock := cloudwatcher._stock(part, variant, location, true);
     SELECT i.quantity_on_hand INTO before FROM cloudwatcher.inventory i WHERE i.id = stock FOR NO KEY UPDATE;
-    SELECT m.quantity, m.on_hand INTO done FROM cloudwatcher.stock_movements m
-     WHERE m.operation_id = count_stock.operation_id AND m.inventory_id = stock AND m.movement_type = 'count';
-    IF NOT FOUND THEN
+    SELECT d.quantity, d.on_hand INTO done FROM cloudwatcher._done(operation_id, stock, 'count', notes) d;
+    IF done.on_hand IS NULL THEN
       difference := counted - before;
       PERFORM cloudwatcher._move(stock, 'count', difference, operation_id, who, notes);
     ELSE

@@ -1,6 +1,7 @@
 -- What to order, of whom, and what will be used. All of it is read with the caller's rights.
 
--- Of a supplier who sells the variant itself, that entry counts and not the one for the whole part.
+-- Of a supplier who sells the variant itself, that entry counts and not the one for the whole part. Whoever has said no
+-- price comes last, preferred or not: nothing can be ordered of him as it is.
 CREATE FUNCTION cloudwatcher.best_supplier(part uuid, variant uuid DEFAULT NULL, quantity int DEFAULT 1)
   RETURNS TABLE (
     rank int, supplier_id uuid, supplier_name text, sku text, unit_cost numeric, order_quantity int, total_cost numeric,
@@ -23,7 +24,7 @@ CREATE FUNCTION cloudwatcher.best_supplier(part uuid, variant uuid DEFAULT NULL,
       SELECT (row_number() OVER best)::int, o.supplier_id, o.name::text, o.sku::text, o.supplier_cost, o.amount,
              o.amount * o.supplier_cost, o.days, o.here OR o.everywhere
         FROM offer o
-      WINDOW best AS (ORDER BY o.here DESC, o.everywhere DESC, o.amount * o.supplier_cost, o.days, o.name, o.supplier_id)
+      WINDOW best AS (ORDER BY o.supplier_cost IS NULL, o.here DESC, o.everywhere DESC, o.amount * o.supplier_cost, o.days, o.name, o.supplier_id)
        ORDER BY 1;
     IF NOT FOUND THEN
       PERFORM cloudwatcher._refuse_part(part, variant);
@@ -68,7 +69,7 @@ CREATE FUNCTION cloudwatcher.reorder_report(location uuid DEFAULT NULL)
           LEFT JOIN cloudwatcher.part_variants v ON v.id = i.variant_id
       ), judged AS (
         -- What it takes to be above the reorder point; without one, to have what was promised.
-        SELECT n.*, coalesce(n.reorder_point + 1, 0)::bigint - n.quantity_available - n.coming AS lacking
+        SELECT n.*, coalesce(n.reorder_point::bigint + 1, 0) - n.quantity_available - n.coming AS lacking
           FROM named n)
       SELECT j.location_id, j.at::text, j.part_id, j.part_code::text, j.name::text, j.variant_id, j.variant_code::text,
              j.quantity_on_hand, j.quantity_reserved, j.quantity_available, j.behind, j.coming, j.reorder_point,

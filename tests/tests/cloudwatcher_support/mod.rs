@@ -252,7 +252,7 @@ pub fn id(number: u32) -> String {
 }
 
 /// What must hold whatever happened to stock: what is on hand is what came and went, what is reserved is what is open
-/// of reservations, what was used up is what consumption says.
+/// of reservations, what was used up is what consumption says, and what left one place for another came there.
 #[track_caller]
 pub fn stock_adds_up(client: &mut Client) {
     let wrong = table(
@@ -267,7 +267,11 @@ pub fn stock_adds_up(client: &mut Client) {
                    FROM cloudwatcher.stock_movements m) AS m
            LEFT JOIN cloudwatcher.part_consumption c ON c.id = m.id
           WHERE m.before + m.quantity <> m.on_hand
-             OR (m.movement_type = 'consume') <> (c.id IS NOT NULL) OR c.quantity_consumed <> -m.quantity",
+             OR (m.movement_type = 'consume') <> (c.id IS NOT NULL) OR c.quantity_consumed <> -m.quantity
+         UNION ALL
+         SELECT m.operation_id, sum(m.quantity), count(*) FROM cloudwatcher.stock_movements m
+          WHERE m.movement_type IN ('transfer-out', 'transfer-in')
+          GROUP BY m.operation_id HAVING sum(m.quantity) <> 0 OR count(*) <> 2",
     );
     assert!(wrong.is_empty(), "stock does not add up: {wrong:?}");
 }
