@@ -60,6 +60,7 @@ CREATE INDEX requests_dept_id_idx ON cloudwatcher.requests (dept_id, created_at)
 CREATE INDEX requests_created_by_idx ON cloudwatcher.requests (created_by) WHERE created_by IS NOT NULL;
 -- What may be claimed, and who has to report.
 CREATE INDEX requests_next_attempt_at_idx ON cloudwatcher.requests (next_attempt_at) WHERE status = 'pending';
+CREATE INDEX requests_request_type_next_attempt_at_idx ON cloudwatcher.requests (request_type, next_attempt_at) WHERE status = 'pending';
 CREATE INDEX requests_lease_expires_at_idx ON cloudwatcher.requests (lease_expires_at) WHERE status = 'processing';
 
 -- A partitioned table cannot be unique by anything without its key. Here is what is known of requests that are kept.

@@ -74,6 +74,49 @@ fn the_oldest_first_and_each_only_once() -> Result<()> {
 }
 
 #[test]
+fn a_rare_type_is_found_among_many_others() -> Result<()> {
+    let (_db, mut client) = organised("work_rare")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.requests (device_id, request_type, payload, dept_id, next_attempt_at)
+         SELECT 'truck-a', CASE WHEN g > 5000 THEN 'rare' ELSE 't' || g % 2 END, to_jsonb(g), '{DEPOT_A}', now() - interval '1 hour' + g * interval '1 ms'
+           FROM generate_series(1, 5003) AS g;
+         ANALYZE cloudwatcher.requests"
+    ))?;
+    let read = |client: &mut Client, arguments: &str| -> Result<(Vec<String>, i64)> {
+        Ok(as_service(client, |tx| {
+            let rows = tx.query(
+                &format!("SELECT payload::text FROM cloudwatcher.claim_requests({arguments})"),
+                &[],
+            )?;
+            let read = tx.query_one(
+                "SELECT sum(idx_tup_fetch + seq_tup_read)::bigint FROM pg_stat_xact_user_tables
+                  WHERE schemaname = 'cloudwatcher' AND relname LIKE 'requests\\_p%'",
+                &[],
+            )?;
+            Ok((rows.iter().map(|row| row.get(0)).collect(), read.get(0)))
+        })?)
+    };
+    for (arguments, expected) in [
+        ("'w', 2, only_types => '{rare}'", &["5001", "5002"][..]),
+        ("'w', 2, only_types => '{rare}'", &["5003"][..]),
+        ("'w', 2, only_types => '{none}'", &[]),
+        ("'w', 2, only_types => '{t1}'", &["1", "3"]),
+        ("'w', 3, only_types => '{t1,t0,rare}'", &["2", "4", "5"]),
+        ("'w', 2", &["6", "7"]),
+    ] {
+        let (found, read) = read(&mut client, arguments)?;
+        assert_eq!(found, expected, "{arguments}");
+        assert!(
+            (found.len() as i64..100).contains(&read),
+            "{arguments}: {read} rows read"
+        );
+    }
+    assert!(claimed(&mut client, "'w', 5, only_types => '{}'").is_empty());
+    assert!(claimed(&mut client, "'w', 5, only_types => '{NULL}'").is_empty());
+    Ok(())
+}
+
+#[test]
 fn what_nobody_reports_on_goes_back_first_and_fails_in_the_end() -> Result<()> {
     let (_db, mut client) = organised("work_lost")?;
     let ids = submitted(&mut client, 2)?;

@@ -70,6 +70,23 @@ CREATE FUNCTION cloudwatcher.claim_requests(
     IF moment >= (SELECT min(r.lease_expires_at) FROM cloudwatcher.requests r WHERE r.status = 'processing' AND r.created_at > kept_from) THEN
       PERFORM cloudwatcher._end_lost_claims(moment, kept_from);
     END IF;
+    -- (One type is found in an index of its own, however few there are among the others. Written so that the index of
+    -- all types, which looks cheaper to the planner, does not have the order.)
+    IF cardinality(only_types) = 1 AND only_types[1] IS NOT NULL THEN
+      RETURN QUERY
+        WITH chosen AS MATERIALIZED (
+          SELECT r.id, r.created_at FROM cloudwatcher.requests r
+           WHERE r.status = 'pending' AND r.next_attempt_at <= moment AND r.created_at > kept_from
+             AND r.request_type BETWEEN only_types[1] AND only_types[1]
+           ORDER BY r.request_type, r.next_attempt_at LIMIT n FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE cloudwatcher.requests r
+           SET status = 'processing', attempts = r.attempts + 1, claimed_by = worker, next_attempt_at = NULL,
+               lease_expires_at = moment + claim_requests.lease
+          FROM chosen c
+         WHERE r.id = c.id AND r.created_at = c.created_at
+        RETURNING r.id, r.device_id::text, r.request_type::text, r.payload, r.attempts, r.lease_expires_at;
+      RETURN;
+    END IF;
     RETURN QUERY
       WITH chosen AS MATERIALIZED (
         SELECT r.id, r.created_at FROM cloudwatcher.requests r
