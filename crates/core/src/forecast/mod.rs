@@ -8,11 +8,14 @@
 //!   Weekdays on which nothing has ever been used, in four weeks or more, are days off and do not count as far apart;
 //! - otherwise exponential [smoothing] with a damped trend, and a season of a week with four weeks or more.
 //!
+//! Single days that stand out by far are lowered before that ([outliers]).
+//!
 //! Limits are those of 95 % of the days if errors are as large as they were so far, one day ahead, and normal.
 //! Nothing is below zero. No day is forecast at more than twice the busiest so far: a guard, not a model.
 
 mod intermittent;
 mod mean;
+mod outliers;
 mod smoothing;
 #[cfg(test)]
 mod tests;
@@ -104,7 +107,7 @@ pub fn forecast(history: &[f64], horizon: usize) -> Result<Forecast, Refused> {
         return Err(Refused::Quantity { day });
     }
     let first = history.iter().position(|&quantity| quantity > 0.0);
-    let history = &history[first.unwrap_or(history.len())..];
+    let history = &outliers::lowered(&history[first.unwrap_or(history.len())..])[..];
     let method = choose(history);
     let expected = match method {
         Method::None => vec![(0.0, 0.0); horizon],

@@ -206,6 +206,74 @@ fn one_day_does_not_make_a_trend() {
 }
 
 #[test]
+fn what_is_used_no_more_is_forgotten() {
+    for (used, unused, most) in [(60, 120, 0.1), (30, 300, 0.05), (30, 30, 0.35)] {
+        let mut history = vec![10.0; used];
+        history.resize(used + unused, 0.0);
+        let found = of(&history, 30);
+        assert_eq!(found.method, Method::SyntetosBoylan);
+        for day in found.days {
+            assert!(
+                day.quantity > 0.0 && day.quantity <= most,
+                "{used} and {unused} days: {day:?}"
+            );
+        }
+    }
+    // Every third day, and then not for thirty.
+    let mut history: Vec<f64> = (0..120)
+        .map(|day| if day % 3 == 0 { 6.0 } else { 0.0 })
+        .collect();
+    history.resize(148, 0.0);
+    near(of(&history, 1).days[0].quantity, 0.95 * 6.0 / 31.0, 1e-9);
+}
+
+#[test]
+fn a_day_that_stands_out_leaves_the_others_as_they_are() {
+    for days in [14, 28, 60, 365] {
+        for ago in [1, 2, 10, 14, 29, 58, 300] {
+            if ago > days {
+                continue;
+            }
+            let mut history = vec![10.0; days];
+            history[days - ago] = 1000.0;
+            for day in of(&history, 30).days {
+                near(day.quantity, 10.0, 1e-6);
+            }
+        }
+    }
+    // Two of them on a weekday of 2, which are lowered to the limit of 26; and one in noise.
+    let week = [5.0, 9.0, 12.0, 8.0, 15.0, 2.0, 1.0];
+    let mut history = weeks(20, week);
+    (history[110], history[40]) = (1000.0, 700.0);
+    for (day, expected) in of(&history, 7).days.iter().zip(week) {
+        near(day.quantity, expected, 2.0);
+    }
+    let mut history: Vec<f64> = (0..120).map(|day| 10.0 + 4.0 * noise(day)).collect();
+    history[91] = 1000.0;
+    for day in of(&history, 14).days {
+        near(day.quantity, 10.0, 1.0);
+    }
+}
+
+#[test]
+fn what_comes_again_does_not_stand_out() {
+    // A busy day of each week, a new level (for three days by now), something large every other week.
+    let busy = [1.0, 1.0, 1.0, 1.0, 1.0, 30.0, 1.0];
+    for (day, expected) in of(&weeks(8, busy), 7).days.iter().zip(busy) {
+        near(day.quantity, expected, 1e-6);
+    }
+    for history in [
+        weeks(8, busy),
+        [vec![10.0; 100], vec![50.0; 3]].concat(),
+        [vec![1.0; 13], vec![30.0]].concat().repeat(5),
+        (0..60).map(|day| 1.2_f64.powi(day)).collect(),
+        vec![1.0, 1.0, 1.0, 90.0, 1.0, 1.0, 1.0],
+    ] {
+        assert_eq!(outliers::lowered(&history), history);
+    }
+}
+
+#[test]
 fn what_cannot_be_worked_with_is_refused() {
     for quantity in [-1.0, f64::NAN, f64::INFINITY, 1e16] {
         assert_eq!(
