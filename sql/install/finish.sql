@@ -125,6 +125,7 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.change_item(uuid, int, numeric), cloudwatcher.remove_item(uuid), cloudwatcher.submit_order(uuid, numeric),
     cloudwatcher.decide_approval(uuid, text, text), cloudwatcher.delegate_approval(uuid, uuid, text),
     cloudwatcher.set_delegate(uuid, timestamptz, timestamptz), cloudwatcher.end_delegation(), cloudwatcher.my_approvals(),
+    cloudwatcher._my_pending(),
     cloudwatcher.mark_ordered(uuid, date), cloudwatcher.receive_items(uuid, jsonb, uuid), cloudwatcher.cancel_order(uuid, text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
@@ -372,7 +373,7 @@ COMMENT ON FUNCTION cloudwatcher.best_supplier(uuid, uuid, int) IS 'who sells a 
 COMMENT ON FUNCTION cloudwatcher.consumption_forecast(uuid, uuid, int, uuid, date) IS 'how many of a part will be used on each of so many days after as_of (yesterday), with limits of 95 %: Holt and Winters with a season of a week, Syntetos and Boylan where use is intermittent, or the mean of less than two weeks';
 COMMENT ON FUNCTION cloudwatcher.reorder_report(uuid) IS 'stock at or below its reorder point (or short of what was promised) that the caller sees: what is on order, how many more to order of whom, for how many days it lasts';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
-COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
+COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one at a time (after one that was cancelled or rejected, the next); safe to repeat; returns the order';
 COMMENT ON FUNCTION cloudwatcher.set_order_location(uuid, uuid, uuid) IS 'says where a draft''s goods go (and where a transfer''s come from); returns the department whose order it is now';
 COMMENT ON FUNCTION cloudwatcher.add_item(uuid, uuid, int, uuid, numeric, uuid, date, uuid) IS 'adds a part to a draft, from the best supplier and at his price unless said otherwise; safe to repeat with an id';
 COMMENT ON FUNCTION cloudwatcher.change_item(uuid, int, numeric) IS 'changes quantity or price of a draft''s item';

@@ -112,7 +112,8 @@ fn everybody_sees_what_roles_and_departments_say() -> Result<()> {
             "SELECT FROM cloudwatcher.settings",
             &[
                 "42501: anon",
-                "1: stranger retired viewer a b c north south head admin service",
+                "0: stranger retired",
+                "1: viewer a b c north south head admin service",
             ],
         ),
         (
@@ -167,7 +168,7 @@ fn everybody_changes_what_roles_and_departments_say() -> Result<()> {
     for sql in [
         "UPDATE cloudwatcher.users SET is_active = false WHERE name = 'tech-a'",
         "UPDATE cloudwatcher.departments SET manager_id = '00000000-0000-0000-0000-00000000000a' WHERE name = 'depot a'",
-        "UPDATE cloudwatcher.roles SET approval_threshold_amount = 1e6 WHERE name = 'technician'",
+        "UPDATE cloudwatcher.roles SET approval_threshold_amount = 25000 WHERE name = 'technician'",
         "UPDATE cloudwatcher.settings SET escalate_after = '1 second'",
         "UPDATE cloudwatcher.parts SET name = 'y' WHERE part_code = 'F-1'",
         "DELETE FROM cloudwatcher.user_roles WHERE user_id = '00000000-0000-0000-0000-00000000000a'",
@@ -524,6 +525,137 @@ fn nobody_gives_away_more_than_he_has() -> Result<()> {
         ),
         "42501",
     );
+    Ok(())
+}
+
+/// Nor does anybody who manages roles order more, or approve, by way of a role.
+#[test]
+fn nobody_raises_a_limit_above_his_own() -> Result<()> {
+    let (_db, mut client) = organised("identity_limits")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.roles (name) VALUES ('deputy');
+         INSERT INTO cloudwatcher.role_permissions (role_id, permission)
+         SELECT {deputy}, p FROM unnest(ARRAY['roles.read', 'roles.write', 'users.read']) AS p;
+         INSERT INTO cloudwatcher.user_roles (user_id, role_id) VALUES ('{TECH_A}', {deputy});
+         INSERT INTO cloudwatcher.roles (name, approval_threshold_amount, requires_approval, can_approve_subordinate_requests) VALUES
+           ('buyer', 999999999, false, false), ('small', 50, false, false), ('chief', 0, true, true), ('asks', 0, true, false)",
+        deputy = role("deputy")
+    ))?;
+    let give = |to: &str, name: &str| {
+        format!(
+            "INSERT INTO cloudwatcher.user_roles (user_id, role_id) VALUES ('{to}', {})",
+            role(name)
+        )
+    };
+    let change = |name: &str, what: &str| {
+        format!("UPDATE cloudwatcher.roles SET {what} WHERE name = '{name}'")
+    };
+    for sql in [
+        give(TECH_A, "buyer"),
+        give(VIEWER, "buyer"),
+        give(VIEWER, "chief"),
+        "INSERT INTO cloudwatcher.roles (name, approval_threshold_amount) VALUES ('x', 100.01)"
+            .to_owned(),
+        "INSERT INTO cloudwatcher.roles (name, approval_threshold_amount, requires_approval) VALUES ('x', 100.01, true)"
+            .to_owned(),
+        "INSERT INTO cloudwatcher.roles (name, can_approve_subordinate_requests) VALUES ('x', true)"
+            .to_owned(),
+        change("deputy", "approval_threshold_amount = 99"),
+        change("technician", "can_approve_subordinate_requests = true"),
+        change("small", "approval_threshold_amount = 101"),
+        change("manager", "approval_threshold_amount = 5001"),
+        change("small", "can_approve_subordinate_requests = true"),
+        change("asks", "requires_approval = false"),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{101,5000,25000}'".to_owned(),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,5000}'".to_owned(),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,5000,25000.01}'".to_owned(),
+    ] {
+        let error = refused(&mut client, TECH_A, &sql, "42501");
+        assert!(error.detail().is_some() && error.hint().is_some(), "{sql}");
+    }
+    // Up to his own, and down.
+    for sql in [
+        give(VIEWER, "small"),
+        give(VIEWER, "asks"),
+        change("small", "approval_threshold_amount = 100"),
+        change("manager", "approval_threshold_amount = 4000"),
+        change("manager", "description = 'x'"),
+        change("deputy", "description = 'x'"),
+        change("small", "requires_approval = true"),
+        "INSERT INTO cloudwatcher.roles (name) VALUES ('y')".to_owned(),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,200,25000}'".to_owned(),
+        "UPDATE cloudwatcher.settings SET escalate_after = '1 hour'".to_owned(),
+    ] {
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(TECH_A), &sql),
+            "1",
+            "{sql}"
+        );
+    }
+    // An admin is not asked less of; servers are.
+    for (sql, admins) in [
+        (
+            change("technician", "approval_threshold_amount = 25000"),
+            "1",
+        ),
+        (
+            change("technician", "approval_threshold_amount = 25000.01"),
+            "42501",
+        ),
+        (
+            change("technician", "can_approve_subordinate_requests = true"),
+            "1",
+        ),
+        (change("admin", "approval_threshold_amount = 1"), "42501"),
+        (change("asks", "requires_approval = false"), "42501"),
+        (give(TECH_B, "buyer"), "42501"),
+    ] {
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(ADMIN), &sql),
+            admins,
+            "{sql}"
+        );
+        assert_eq!(
+            outcome(&mut client, "service_role", None, &sql),
+            "1",
+            "{sql}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn amounts_are_amounts() -> Result<()> {
+    let (_db, mut client) = organised("identity_amounts")?;
+    for (sql, constraint) in [
+        (
+            "UPDATE cloudwatcher.roles SET approval_threshold_amount = 'NaN'",
+            "roles_approval_threshold_amount_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{NaN}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,5000,NaN}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{{100,5000}}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '[0:1]={100,5000}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{}'",
+            "settings_approval_thresholds_check",
+        ),
+    ] {
+        let error = expect_sqlstate(client.batch_execute(sql), "23514");
+        assert_eq!(error.constraint(), Some(constraint), "{sql}");
+    }
     Ok(())
 }
 
