@@ -181,6 +181,7 @@ impl Search<'_> {
             changed: &changed,
             state: State::new(),
             whole: false,
+            appeared: false,
         };
         for entry in &life.entries {
             let old = entry.old_values()?;
@@ -340,16 +341,21 @@ struct Known<'a> {
     state: State,
     /// Are these all columns?
     whole: bool,
+    /// Has a column come that was not among them? Then the table was altered.
+    appeared: bool,
 }
 
 impl Known<'_> {
     /// Does the record have these values, as far as is known?
-    fn has(&self, values: &State) -> Result<bool> {
+    fn has(&mut self, values: &State) -> Result<bool> {
         for (column, value) in values {
             let same = match self.state.get(column) {
                 _ if self.changed.contains(column) => true,
                 Some(known) => self.trail.same(column, known.get(), value.get())?,
-                None => !self.whole,
+                None => {
+                    self.appeared |= self.whole;
+                    true
+                }
             };
             if !same {
                 return Ok(false);
@@ -358,10 +364,12 @@ impl Known<'_> {
         Ok(true)
     }
 
-    /// Are these all its values?
-    fn is(&self, values: &State) -> Result<bool> {
-        let all = |column: &String| values.contains_key(column) || self.changed.contains(column);
-        Ok(self.state.keys().all(all) && self.has(values)?)
+    /// Are these all its values? Columns may have been added since, or dropped; where both seems to be so, one was
+    /// renamed, and nobody knows when.
+    fn is(&mut self, values: &State) -> Result<bool> {
+        let here = |column: &String| values.contains_key(column) || self.changed.contains(column);
+        let gone = !self.state.keys().all(here);
+        Ok(self.has(values)? && !(gone && self.appeared))
     }
 }
 
