@@ -14,7 +14,9 @@ CREATE TABLE cloudwatcher.settings (
   CONSTRAINT settings_max_attempts_check CHECK (max_attempts BETWEEN 1 AND 1000),
   CONSTRAINT settings_retry_after_check CHECK (retry_after BETWEEN interval '0' AND interval '30 days'),
   CONSTRAINT settings_approval_thresholds_check CHECK (pg_catalog.cardinality(approval_thresholds) BETWEEN 1 AND 3
+    AND pg_catalog.array_ndims(approval_thresholds) = 1 AND pg_catalog.array_lower(approval_thresholds, 1) = 1
     AND pg_catalog.array_position(approval_thresholds, NULL) IS NULL AND 0 <= ALL (approval_thresholds)
+    AND 'NaN' <> ALL (approval_thresholds)
     AND (approval_thresholds[2] IS NULL OR approval_thresholds[1] < approval_thresholds[2])
     AND (approval_thresholds[3] IS NULL OR approval_thresholds[2] < approval_thresholds[3])),
   CONSTRAINT settings_escalate_after_check CHECK (escalate_after > interval '0'),
@@ -63,7 +65,7 @@ CREATE TABLE cloudwatcher.roles (
   updated_at                       timestamptz NOT NULL DEFAULT pg_catalog.now(),
   CONSTRAINT roles_name_key UNIQUE (name),
   CONSTRAINT roles_name_check CHECK (name <> ''),
-  CONSTRAINT roles_approval_threshold_amount_check CHECK (approval_threshold_amount >= 0)
+  CONSTRAINT roles_approval_threshold_amount_check CHECK (approval_threshold_amount >= 0 AND approval_threshold_amount <> 'NaN')
 );
 COMMENT ON TABLE cloudwatcher.roles IS 'what people are: roles add up; yours to change';
 COMMENT ON COLUMN cloudwatcher.roles.approval_threshold_amount IS 'orders of a holder up to this amount need no approval; NULL: the first of settings.approval_thresholds';
@@ -153,6 +155,10 @@ CREATE TRIGGER refuse_more_than_own BEFORE INSERT OR UPDATE ON cloudwatcher.role
   FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_more_than_own();
 CREATE TRIGGER refuse_more_than_own BEFORE INSERT OR UPDATE ON cloudwatcher.user_roles
   FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_more_than_own();
+CREATE TRIGGER refuse_higher_limit BEFORE INSERT OR UPDATE ON cloudwatcher.roles
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_higher_limit();
+CREATE TRIGGER refuse_higher_amounts BEFORE UPDATE ON cloudwatcher.settings
+  FOR EACH ROW EXECUTE FUNCTION cloudwatcher._refuse_higher_amounts();
 
 -- Rights ------------------------------------------------------------------------------------------
 
@@ -173,7 +179,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON cloudwatcher.roles, cloudwatcher.departm
   TO authenticated, service_role;
 GRANT SELECT, UPDATE ON cloudwatcher.settings TO authenticated, service_role;
 
-CREATE POLICY settings_reader_select ON cloudwatcher.settings FOR SELECT TO authenticated USING (true);
+CREATE POLICY settings_reader_select ON cloudwatcher.settings FOR SELECT TO authenticated
+  USING ((SELECT cloudwatcher.has_permission('roles.read')));
 CREATE POLICY settings_writer_update ON cloudwatcher.settings FOR UPDATE TO authenticated
   USING ((SELECT cloudwatcher.has_permission('roles.write')));
 CREATE POLICY settings_service_all ON cloudwatcher.settings TO service_role USING (true) WITH CHECK (true);

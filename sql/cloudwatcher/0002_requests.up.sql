@@ -30,6 +30,7 @@ CREATE TABLE cloudwatcher.requests (
   dept_id           uuid REFERENCES cloudwatcher.departments (id),
   created_by        uuid REFERENCES cloudwatcher.users (id),
   attempts          int NOT NULL DEFAULT 0,
+  attempts_forgiven int NOT NULL DEFAULT 0,
   next_attempt_at   timestamptz DEFAULT pg_catalog.now(),
   claimed_by        text,
   lease_expires_at  timestamptz,
@@ -43,6 +44,8 @@ CREATE TABLE cloudwatcher.requests (
 ) PARTITION BY RANGE (created_at);
 COMMENT ON TABLE cloudwatcher.requests IS 'what devices ask for, by month; kept 90 days, then archived';
 COMMENT ON COLUMN cloudwatcher.requests.payload_hash IS 'SHA-256 of the canonical payload: the same one of the same device and type is the same request';
+COMMENT ON COLUMN cloudwatcher.requests.attempts IS 'how often it was claimed: the present attempt, or the last one';
+COMMENT ON COLUMN cloudwatcher.requests.attempts_forgiven IS 'how many of them do not count, because somebody had it tried again since';
 COMMENT ON COLUMN cloudwatcher.requests.next_attempt_at IS 'when a pending request may be claimed';
 COMMENT ON COLUMN cloudwatcher.requests.claimed_by IS 'the worker that works on it, or did last';
 COMMENT ON COLUMN cloudwatcher.requests.lease_expires_at IS 'until when the worker has to report';
@@ -57,6 +60,7 @@ CREATE INDEX requests_dept_id_idx ON cloudwatcher.requests (dept_id, created_at)
 CREATE INDEX requests_created_by_idx ON cloudwatcher.requests (created_by) WHERE created_by IS NOT NULL;
 -- What may be claimed, and who has to report.
 CREATE INDEX requests_next_attempt_at_idx ON cloudwatcher.requests (next_attempt_at) WHERE status = 'pending';
+CREATE INDEX requests_request_type_next_attempt_at_idx ON cloudwatcher.requests (request_type, next_attempt_at) WHERE status = 'pending';
 CREATE INDEX requests_lease_expires_at_idx ON cloudwatcher.requests (lease_expires_at) WHERE status = 'processing';
 
 -- A partitioned table cannot be unique by anything without its key. Here is what is known of requests that are kept.
@@ -202,7 +206,7 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OF id, device_id, request_type, paylo
   WHEN (NEW.id <> OLD.id OR NEW.device_id <> OLD.device_id OR NEW.request_type <> OLD.request_type OR NEW.payload <> OLD.payload
         OR NEW.payload_hash IS DISTINCT FROM OLD.payload_hash OR NEW.dept_id IS DISTINCT FROM OLD.dept_id
         OR NEW.created_by IS DISTINCT FROM OLD.created_by OR NEW.created_at <> OLD.created_at)
-  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was requested', 'submit another request');
+  EXECUTE FUNCTION cloudwatcher._keep_as_it_is('what was requested', 'another payload is another request');
 CREATE TRIGGER forget_request AFTER DELETE ON cloudwatcher.requests FOR EACH ROW EXECUTE FUNCTION cloudwatcher._forget_request();
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON cloudwatcher.requests FOR EACH STATEMENT
   EXECUTE FUNCTION cloudwatcher._keep_as_it_is('all requests at once', 'DELETE them, with what hangs on them');

@@ -19,7 +19,6 @@ CREATE TABLE cloudwatcher.orders (
   closed_at           timestamptz,
   reason              text,
   updated_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
-  CONSTRAINT orders_request_id_key UNIQUE (request_id),
   CONSTRAINT orders_order_type_check CHECK (order_type = 'purchase' OR order_type = 'internal_transfer' OR order_type = 'return'),
   CONSTRAINT orders_status_check CHECK (status = 'draft' OR status = 'pending-approval' OR status = 'approved' OR status = 'ordered'
     OR status = 'received' OR status = 'cancelled' OR status = 'rejected'),
@@ -28,6 +27,9 @@ CREATE TABLE cloudwatcher.orders (
   CONSTRAINT orders_approved_by_check CHECK (approved_by <> created_by),
   CONSTRAINT orders_source_location_id_check CHECK (source_location_id IS NULL OR order_type = 'internal_transfer' AND source_location_id <> location_id)
 );
+-- A request has one order at a time; one that came to nothing is out of the way.
+CREATE UNIQUE INDEX orders_request_id_key ON cloudwatcher.orders (request_id) WHERE status <> 'cancelled' AND status <> 'rejected';
+CREATE INDEX orders_request_id_idx ON cloudwatcher.orders (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX orders_status_idx ON cloudwatcher.orders (status);
 CREATE INDEX orders_created_by_idx ON cloudwatcher.orders (created_by);
 CREATE INDEX orders_approved_by_idx ON cloudwatcher.orders (approved_by) WHERE approved_by IS NOT NULL;
@@ -72,6 +74,7 @@ CREATE TABLE cloudwatcher.order_approvals (
   id              uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
   order_id        uuid NOT NULL REFERENCES cloudwatcher.orders (id) ON DELETE CASCADE,
   approver_id     uuid NOT NULL REFERENCES cloudwatcher.users (id),
+  in_place_of     uuid REFERENCES cloudwatcher.users (id),
   approval_level  int NOT NULL,
   status          varchar(50) COLLATE "C" NOT NULL DEFAULT 'waiting',
   notes           text,
@@ -80,6 +83,7 @@ CREATE TABLE cloudwatcher.order_approvals (
   decision_at     timestamptz,
   decided_by      uuid REFERENCES cloudwatcher.users (id),
   created_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  CONSTRAINT order_approvals_in_place_of_check CHECK (in_place_of <> approver_id),
   CONSTRAINT order_approvals_approval_level_check CHECK (approval_level BETWEEN 1 AND 3),
   CONSTRAINT order_approvals_status_check CHECK (status = 'waiting' OR status = 'pending' OR status = 'approved' OR status = 'rejected'
     OR status = 'delegated' OR status = 'escalated' OR status = 'timed-out' OR status = 'cancelled'),
@@ -88,6 +92,7 @@ CREATE TABLE cloudwatcher.order_approvals (
 CREATE INDEX order_approvals_order_id_idx ON cloudwatcher.order_approvals (order_id, approval_level);
 CREATE INDEX order_approvals_approver_id_idx ON cloudwatcher.order_approvals (approver_id, status);
 CREATE INDEX order_approvals_status_idx ON cloudwatcher.order_approvals (status, pending_since);
+CREATE INDEX order_approvals_in_place_of_idx ON cloudwatcher.order_approvals (in_place_of) WHERE in_place_of IS NOT NULL;
 CREATE INDEX order_approvals_decided_by_idx ON cloudwatcher.order_approvals (decided_by) WHERE decided_by IS NOT NULL;
 -- One at a time is asked, of one order.
 CREATE UNIQUE INDEX order_approvals_pending_key ON cloudwatcher.order_approvals (order_id) WHERE status = 'pending';
@@ -95,6 +100,7 @@ CREATE UNIQUE INDEX order_approvals_pending_key ON cloudwatcher.order_approvals 
 CREATE UNIQUE INDEX order_approvals_level_key ON cloudwatcher.order_approvals (order_id, approval_level)
   WHERE status = 'waiting' OR status = 'pending' OR status = 'approved';
 COMMENT ON TABLE cloudwatcher.order_approvals IS 'the chain of an order: levels 1 to 3 are asked one after the other; delegated and escalated ones stay as they were';
+COMMENT ON COLUMN cloudwatcher.order_approvals.in_place_of IS 'whose approval it is, where somebody else was asked for it';
 COMMENT ON COLUMN cloudwatcher.order_approvals.pending_since IS 'when the level was first asked for, which delegation and escalation do not change';
 COMMENT ON COLUMN cloudwatcher.order_approvals.asked_at IS 'when this approver was asked';
 

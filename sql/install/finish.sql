@@ -125,6 +125,7 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.change_item(uuid, int, numeric), cloudwatcher.remove_item(uuid), cloudwatcher.submit_order(uuid, numeric),
     cloudwatcher.decide_approval(uuid, text, text), cloudwatcher.delegate_approval(uuid, uuid, text),
     cloudwatcher.set_delegate(uuid, timestamptz, timestamptz), cloudwatcher.end_delegation(), cloudwatcher.my_approvals(),
+    cloudwatcher._my_pending(),
     cloudwatcher.mark_ordered(uuid, date), cloudwatcher.receive_items(uuid, jsonb, uuid), cloudwatcher.cancel_order(uuid, text)
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION cloudwatcher.escalate_approvals() TO service_role;
@@ -134,6 +135,7 @@ GRANT EXECUTE ON FUNCTION
     cloudwatcher.payload_hash(jsonb), cloudwatcher.submit_request(text, text, jsonb, jsonb),
     cloudwatcher.submit_requests(jsonb), cloudwatcher.retry_request(uuid),
     cloudwatcher.pending_responses(text, int), cloudwatcher.acknowledge(uuid), cloudwatcher.fail_response(uuid, text),
+    cloudwatcher.retry_response(uuid),
     cloudwatcher.connect_device(text, text, inet), cloudwatcher.device_alive(text), cloudwatcher.disconnect_device(text),
     cloudwatcher.device_status(text), cloudwatcher.add_file_ref(uuid, uuid, text, text, bigint),
     cloudwatcher.file_synced(uuid, bigint), cloudwatcher.file_failed(uuid, text), cloudwatcher.retry_file(uuid),
@@ -142,8 +144,8 @@ GRANT EXECUTE ON FUNCTION
   TO authenticated, service_role;
 GRANT EXECUTE ON FUNCTION
     cloudwatcher.claim_requests(text, int, interval, text[]), cloudwatcher.extend_lease(text, uuid[], interval),
-    cloudwatcher.begin_response(uuid, text), cloudwatcher.complete_request(uuid, jsonb, boolean, text),
-    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean),
+    cloudwatcher.begin_response(uuid, text), cloudwatcher.complete_request(uuid, jsonb, boolean, text, int),
+    cloudwatcher.complete_requests(jsonb, text), cloudwatcher.fail_request(uuid, text, text, boolean, int),
     cloudwatcher.close_lost_connections(), cloudwatcher.archive_requests(),
     cloudwatcher.record_decision(uuid, text, text, text, jsonb, numeric)
   TO service_role;
@@ -371,7 +373,7 @@ COMMENT ON FUNCTION cloudwatcher.best_supplier(uuid, uuid, int) IS 'who sells a 
 COMMENT ON FUNCTION cloudwatcher.consumption_forecast(uuid, uuid, int, uuid, date) IS 'how many of a part will be used on each of so many days after as_of (yesterday), with limits of 95 %: Holt and Winters with a season of a week, Syntetos and Boylan where use is intermittent, or the mean of less than two weeks';
 COMMENT ON FUNCTION cloudwatcher.reorder_report(uuid) IS 'stock at or below its reorder point (or short of what was promised) that the caller sees: what is on order, how many more to order of whom, for how many days it lasts';
 COMMENT ON FUNCTION cloudwatcher.create_order(uuid, text, uuid, uuid, uuid) IS 'begins an order (purchase, internal_transfer or return) for a location; servers say on whose behalf; safe to repeat with an id; returns the order';
-COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one; safe to repeat; returns the order';
+COMMENT ON FUNCTION cloudwatcher.create_order_from_request(uuid, uuid, text, uuid) IS 'begins the order of a request, which has one at a time (after one that was cancelled or rejected, the next); safe to repeat; returns the order';
 COMMENT ON FUNCTION cloudwatcher.set_order_location(uuid, uuid, uuid) IS 'says where a draft''s goods go (and where a transfer''s come from); returns the department whose order it is now';
 COMMENT ON FUNCTION cloudwatcher.add_item(uuid, uuid, int, uuid, numeric, uuid, date, uuid) IS 'adds a part to a draft, from the best supplier and at his price unless said otherwise; safe to repeat with an id';
 COMMENT ON FUNCTION cloudwatcher.change_item(uuid, int, numeric) IS 'changes quantity or price of a draft''s item';
@@ -393,13 +395,14 @@ COMMENT ON FUNCTION cloudwatcher.submit_requests(jsonb) IS 'up to 1000 of them; 
 COMMENT ON FUNCTION cloudwatcher.claim_requests(text, int, interval, text[]) IS 'gives a worker up to n pending requests (of some types), the oldest first, until the lease ends';
 COMMENT ON FUNCTION cloudwatcher.extend_lease(text, uuid[], interval) IS 'a worker needs longer; returns those that are still its own';
 COMMENT ON FUNCTION cloudwatcher.begin_response(uuid, text) IS 'announces the answer to a request that is being worked on; returns the response''s id';
-COMMENT ON FUNCTION cloudwatcher.complete_request(uuid, jsonb, boolean, text) IS 'answers a request; returns the response''s id; again with the same answer: the same';
+COMMENT ON FUNCTION cloudwatcher.complete_request(uuid, jsonb, boolean, text, int) IS 'answers a request; returns the response''s id; again with the same answer: the same; refused when the given attempt is not the present one';
 COMMENT ON FUNCTION cloudwatcher.complete_requests(jsonb, text) IS 'answers many; what cannot be completed is told in its row and spares the others';
-COMMENT ON FUNCTION cloudwatcher.fail_request(uuid, text, text, boolean) IS 'a request was not to be answered: pending again after a while, or failed after settings.max_attempts or without retry; returns which';
+COMMENT ON FUNCTION cloudwatcher.fail_request(uuid, text, text, boolean, int) IS 'a request was not to be answered: pending again after a while, or failed after settings.max_attempts, without retry, or when it has expired; returns which; refused when the given attempt is not the present one';
 COMMENT ON FUNCTION cloudwatcher.retry_request(uuid) IS 'a failed request is tried again from the beginning; returns its status';
 COMMENT ON FUNCTION cloudwatcher.pending_responses(text, int) IS 'answers that are ready for a device and were not delivered yet, the oldest first';
 COMMENT ON FUNCTION cloudwatcher.acknowledge(uuid) IS 'the device has a response; returns since when';
 COMMENT ON FUNCTION cloudwatcher.fail_response(uuid, text) IS 'a response was not to be delivered; the error goes into its metadata; returns its status';
+COMMENT ON FUNCTION cloudwatcher.retry_response(uuid) IS 'an answer that failed to be delivered is ready to be delivered again; returns its status';
 COMMENT ON FUNCTION cloudwatcher.connect_device(text, text, inet) IS 'a device is there, by websocket, polling or webhook; returns the connection; the same kind again is the same connection';
 COMMENT ON FUNCTION cloudwatcher.device_alive(text) IS 'a sign of life; returns when it was noted';
 COMMENT ON FUNCTION cloudwatcher.disconnect_device(text) IS 'a device leaves; returns for how many seconds it was connected';

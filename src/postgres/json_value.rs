@@ -2,8 +2,9 @@
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
+use super::jsonb_length as length;
 use super::jsonb_writer::ObjectWriter;
-use super::varlena;
+use super::{json_text, subtransaction, varlena};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::CStr;
 
@@ -12,6 +13,15 @@ const TO_JSONB: u32 = 3787;
 
 /// Types below this number are the server's own.
 const FIRST_FOREIGN_TYPE: u32 = pg_sys::FirstNormalObjectId;
+
+/// Bytes of text that a value may take up. What may take up more is not written.
+pub const LONGEST: usize = 32 << 20;
+
+/// What stands there instead.
+pub const LEFT_OUT: &[u8] = b"*** left out: too long";
+
+/// A value of so many bytes may be too long for what writes it as text or JSON, which then raises an error.
+const LARGE: usize = 32 << 10;
 
 /// How a type is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +44,12 @@ pub enum Kind {
     Jsonb,
     /// As the text that the type's own function writes.
     Output,
-    /// By the server: arrays, composites, json, types with a cast to json.
+    /// As jsonb where it is one, otherwise as a text.
+    Json,
+    /// By the server: arrays, composites, types with a cast to json.
     Server,
+    /// The same, of json somewhere inside.
+    HoldsJson,
 }
 
 impl Kind {
@@ -58,9 +72,33 @@ impl Kind {
             pg_sys::TIMESTAMPOID => Self::Timestamp,
             pg_sys::TIMESTAMPTZOID => Self::TimestampTz,
             pg_sys::JSONBOID => Self::Jsonb,
-            pg_sys::JSONOID | pg_sys::RECORDARRAYOID => Self::Server,
+            pg_sys::JSONOID => Self::Json,
+            pg_sys::RECORDARRAYOID => Self::Server,
+            _ if is_nested(base) && holds_json(base) => Self::HoldsJson,
             _ if is_nested(base) || has_cast_to_json(base) => Self::Server,
             _ => Self::Output,
+        }
+    }
+}
+
+impl Kind {
+    /// May a value of this type be another text in another session?
+    pub fn depends_on_settings(self, type_: Oid) -> bool {
+        match self {
+            Self::Float4 | Self::Float8 | Self::Server | Self::HoldsJson => true,
+            Self::Output => !matches!(
+                type_,
+                pg_sys::NAMEOID
+                    | pg_sys::CHAROID
+                    | pg_sys::OIDOID
+                    | pg_sys::INETOID
+                    | pg_sys::CIDROID
+                    | pg_sys::MACADDROID
+                    | pg_sys::TIMEOID
+                    | pg_sys::BITOID
+                    | pg_sys::VARBITOID
+            ),
+            _ => false,
         }
     }
 }
@@ -70,6 +108,29 @@ fn is_nested(type_: Oid) -> bool {
     // SAFETY: look-ups in the system caches.
     unsafe {
         pg_sys::get_element_type(type_) != pg_sys::InvalidOid || pg_sys::type_is_rowtype(type_)
+    }
+}
+
+/// Is it json, or are its elements or columns?
+fn holds_json(type_: Oid) -> bool {
+    // SAFETY: look-ups in the system caches; the descriptor is a copy.
+    unsafe {
+        let base = pg_sys::getBaseType(type_);
+        let element = pg_sys::get_element_type(base);
+        if base == pg_sys::JSONOID {
+            return true;
+        }
+        if element != pg_sys::InvalidOid {
+            return holds_json(element);
+        }
+        if base == pg_sys::RECORDOID || !pg_sys::type_is_rowtype(base) {
+            return false;
+        }
+        let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(base, -1);
+        let descriptor = pgrx::PgTupleDesc::from_pg_copy(descriptor);
+        descriptor
+            .iter()
+            .any(|column| !column.attisdropped && holds_json(column.atttypid))
     }
 }
 
@@ -94,6 +155,10 @@ fn has_cast_to_json(type_: Oid) -> bool {
 pub struct Converter {
     kind: Kind,
     call: *mut pg_sys::FmgrInfo,
+    /// The same as text.
+    output: *mut pg_sys::FmgrInfo,
+    /// Do values say themselves how long they are?
+    varlena: bool,
 }
 
 impl Converter {
@@ -101,10 +166,14 @@ impl Converter {
     pub fn to_json(kind: Kind, type_: Oid) -> Self {
         let call = match kind {
             Kind::Output => output(type_),
-            Kind::Server => to_jsonb(type_),
+            Kind::Json | Kind::Server | Kind::HoldsJson => to_jsonb(type_),
             _ => std::ptr::null_mut(),
         };
-        Self { kind, call }
+        let output = match kind {
+            Kind::HoldsJson => output(type_),
+            _ => std::ptr::null_mut(),
+        };
+        Self::of(kind, type_, call, output)
     }
 
     /// For values of this type as text.
@@ -115,18 +184,38 @@ impl Converter {
             | Kind::Numeric
             | Kind::Jsonb
             | Kind::Output
-            | Kind::Server => output(type_),
+            | Kind::Json
+            | Kind::Server
+            | Kind::HoldsJson => output(type_),
             _ => std::ptr::null_mut(),
         };
-        Self { kind, call }
+        Self::of(kind, type_, call, std::ptr::null_mut())
     }
 
-    /// Adds the value to an object. What it needs for that is allocated in the current memory context.
+    fn of(
+        kind: Kind,
+        type_: Oid,
+        call: *mut pg_sys::FmgrInfo,
+        output: *mut pg_sys::FmgrInfo,
+    ) -> Self {
+        Self {
+            kind,
+            call,
+            output,
+            // SAFETY: a look-up in the system caches.
+            varlena: unsafe { pg_sys::get_typlen(type_) } == -1,
+        }
+    }
+
+    /// Adds the value to an object, or that it was left out; returns how many bytes it takes up at most, there
+    /// or as text. What it needs for that is allocated in the current memory context.
     ///
     /// # Safety
     /// The datum is of the converter's type and not null.
     #[inline]
-    pub unsafe fn write(&self, datum: Datum, object: &mut ObjectWriter) {
+    pub unsafe fn write(&self, datum: Datum, object: &mut ObjectWriter) -> usize {
+        // Of a time, whichever it is, or a float without exponent.
+        const SMALL: usize = 400;
         // SAFETY: the caller vouches for the type, which `kind` follows from.
         unsafe {
             match self.kind {
@@ -136,8 +225,12 @@ impl Converter {
                 Kind::Int8 => object.integer(datum.value() as i64),
                 Kind::Float4 => float(datum, pg_sys::float4out, object),
                 Kind::Float8 => float(datum, pg_sys::float8out, object),
-                Kind::Numeric => number(varlena::bytes(datum), object),
-                Kind::Text | Kind::Padded => object.string(varlena::bytes(datum)),
+                Kind::Numeric => {
+                    let body = varlena::bytes(datum);
+                    number(body, object);
+                    return body.len() + length::number(body);
+                }
+                Kind::Text | Kind::Padded => return string(varlena::bytes(datum), object),
                 Kind::Uuid => object.string_by(|text| write_uuid(datum, text)),
                 Kind::Date => {
                     object.string_by(|text| write_time(datum, pg_sys::DATEOID, None, text))
@@ -148,13 +241,73 @@ impl Converter {
                 Kind::TimestampTz => {
                     object.string_by(|text| write_time(datum, pg_sys::TIMESTAMPTZOID, None, text));
                 }
-                Kind::Jsonb => object.document(varlena::bytes(datum)),
-                Kind::Output => object.string(text_of(self.call, datum)),
-                Kind::Server => {
-                    let document = pg_sys::FunctionCall1Coll(self.call, pg_sys::InvalidOid, datum);
-                    object.document(varlena::bytes(document));
+                Kind::Jsonb => return document(varlena::bytes(datum), object),
+                Kind::Output | Kind::Json | Kind::Server | Kind::HoldsJson => {
+                    return self.write_by_server(datum, object);
                 }
             }
+        }
+        SMALL
+    }
+
+    /// # Safety
+    /// As for [`Self::write`].
+    unsafe fn write_by_server(&self, datum: Datum, object: &mut ObjectWriter) -> usize {
+        // SAFETY: as above.
+        unsafe {
+            let size = if self.varlena {
+                pg_sys::toast_raw_datum_size(datum)
+            } else {
+                0
+            };
+            if size > LONGEST {
+                return left_out(object);
+            }
+            if size <= LARGE {
+                return self.write_converted(datum, object);
+            }
+            // What is too long raises an error, before anything is written.
+            match subtransaction::run(|| self.converted(datum)) {
+                Ok(Converted::Text(text)) => string(text, object),
+                Ok(Converted::Document(inner)) => document(inner, object),
+                Err(_) => left_out(object),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::write`].
+    unsafe fn write_converted(&self, datum: Datum, object: &mut ObjectWriter) -> usize {
+        // SAFETY: as above.
+        match unsafe { self.converted(datum) } {
+            Converted::Text(text) => string(text, object),
+            Converted::Document(inner) => document(inner, object),
+        }
+    }
+
+    /// # Safety
+    /// As for [`Self::write`].
+    unsafe fn converted<'a>(&self, datum: Datum) -> Converted<'a> {
+        // SAFETY: as above.
+        unsafe {
+            match self.kind {
+                Kind::Output => return Converted::Text(text_of(self.call, datum)),
+                Kind::Json => {
+                    let text = varlena::bytes(datum);
+                    if !json_text::is_jsonb(text) {
+                        return Converted::Text(text);
+                    }
+                }
+                Kind::HoldsJson => {
+                    let text = text_of(self.output, datum);
+                    if !json_text::may_hold_jsonb(text) {
+                        return Converted::Text(text);
+                    }
+                }
+                _ => {}
+            }
+            let document = pg_sys::FunctionCall1Coll(self.call, pg_sys::InvalidOid, datum);
+            Converted::Document(varlena::bytes(document))
         }
     }
 
@@ -188,6 +341,36 @@ impl Converter {
             }
         }
     }
+}
+
+/// What the server made of a value.
+enum Converted<'a> {
+    Text(&'a [u8]),
+    Document(&'a [u8]),
+}
+
+fn string(text: &[u8], object: &mut ObjectWriter) -> usize {
+    let length = length::string(text);
+    if length > LONGEST {
+        return left_out(object);
+    }
+    object.string(text);
+    length
+}
+
+fn document(inner: &[u8], object: &mut ObjectWriter) -> usize {
+    let length = length::document(inner);
+    if length > LONGEST {
+        return left_out(object);
+    }
+    object.document(inner);
+    // A number in a container takes up more than its digits.
+    length.max(inner.len())
+}
+
+fn left_out(object: &mut ObjectWriter) -> usize {
+    object.string(LEFT_OUT);
+    LEFT_OUT.len()
 }
 
 /// The function that writes a type's values.

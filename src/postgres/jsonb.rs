@@ -144,10 +144,10 @@ impl<'a> Iterator for Values<'a> {
 
 /// Where an entry's data are, and what.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    kind: u32,
-    start: usize,
-    end: usize,
+pub(super) struct Span {
+    pub(super) kind: u32,
+    pub(super) start: usize,
+    pub(super) end: usize,
 }
 
 impl Span {
@@ -185,14 +185,14 @@ impl Span {
 }
 
 /// The spans of entries that follow each other.
-struct Spans<'a> {
+pub(super) struct Spans<'a> {
     entries: std::slice::Iter<'a, [u8; 4]>,
     at: usize,
 }
 
 impl<'a> Spans<'a> {
     #[inline(always)]
-    fn of(entries: &'a [[u8; 4]], at: usize) -> Self {
+    pub(super) fn of(entries: &'a [[u8; 4]], at: usize) -> Self {
         Self {
             entries: entries.iter(),
             at,

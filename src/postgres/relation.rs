@@ -93,3 +93,18 @@ impl Relation {
 pub fn oid(argument: PgRelation) -> pg_sys::Oid {
     argument.oid()
 }
+
+/// The oid of a `regclass` argument that may be any oid, or none.
+///
+/// # Errors
+/// `22004` for NULL.
+pub fn given(argument: Option<pg_sys::Oid>) -> Result<pg_sys::Oid> {
+    argument.ok_or_else(|| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "the table must not be NULL",
+        )
+        .detail("it was given as NULL")
+        .hint("name a table, for instance 'public.orders'")
+    })
+}

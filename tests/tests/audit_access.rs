@@ -607,3 +607,56 @@ fn the_job_collects() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn explained_is_not_read_and_copied_is_read_once() -> Result<()> {
+    let (_db, mut client) = prepared(server()?, "access_copy")?;
+    for role in ["authenticated", "service_role"] {
+        for sql in [
+            "EXPLAIN SELECT * FROM s.kept",
+            "EXPLAIN UPDATE s.kept SET v = v",
+            "EXPLAIN (ANALYZE) SELECT * FROM s.kept WHERE id = 1",
+            "SELECT 1",
+        ] {
+            user(&mut client, role, None, sql)?;
+        }
+        for sql in [
+            "COPY s.kept TO STDOUT",
+            "COPY (SELECT v FROM s.kept) TO STDOUT",
+        ] {
+            as_user(&mut client, role, None, |tx| {
+                std::io::copy(&mut tx.copy_out(sql)?, &mut std::io::sink()).ok();
+                Ok::<_, postgres::Error>(())
+            })?;
+        }
+    }
+    // Rows come by COPY where no policy would have to look at them.
+    as_user(&mut client, "service_role", None, |tx| {
+        let mut copy = tx.copy_in("COPY s.kept FROM STDIN")?;
+        std::io::Write::write_all(&mut copy, b"7\t7\n8\t8\n").ok();
+        copy.finish()
+    })?;
+    assert_eq!(
+        collected(&mut client)?,
+        [
+            "s.kept | INSERT | - | service_role | 1",
+            "s.kept | SELECT | - | authenticated | 3",
+            "s.kept | SELECT | - | service_role | 3",
+        ]
+    );
+    // Whoever may not, has not; and the next query counts as ever.
+    expect_sqlstate(
+        as_user(&mut client, "anon", None, |tx| {
+            tx.batch_execute("DELETE FROM s.kept")
+        }),
+        "42501",
+    );
+    user(&mut client, "anon", None, "SELECT * FROM s.kept")?;
+    ensure!(collected(&mut client)?.contains(&"s.kept | SELECT | - | anon | 1".to_owned()));
+    ensure!(
+        !collected(&mut client)?
+            .iter()
+            .any(|line| line.contains("DELETE"))
+    );
+    Ok(())
+}

@@ -837,3 +837,110 @@ fn what_the_triggers_write_is_sealed() -> Result<()> {
     assert_eq!(problems(&mut client), NONE);
     Ok(())
 }
+
+#[test]
+fn a_gap_between_seals_is_one_problem() -> Result<()> {
+    let db = extended("seals_gaps")?;
+    let mut client = db.connect()?;
+    for from in [1, 11, 21] {
+        log(&mut client, from, 10)?;
+        seal_all(&mut client);
+    }
+    let copy = |id: &str| {
+        format!(
+            "INSERT INTO cloudwatcher.audit_seals
+             SELECT {id}, system_id, upto, 0, first_at, last_at, '', batch_hash, previous_hash, seal_hash, sealed_at
+               FROM cloudwatcher.audit_seals WHERE id = 1"
+        )
+    };
+    let gaps = "SELECT seal, detail FROM gemba.verify_audit() WHERE problem = 'seal missing' ORDER BY seal";
+    for (change, expected) in [
+        (copy("50000000"), &[(4, "seals 4 to 49999999:")][..]),
+        (
+            copy("9223372036854775807"),
+            &[(4, "seals 4 to 9223372036854775806:")],
+        ),
+        (
+            "UPDATE cloudwatcher.audit_seals SET id = 7 WHERE id = 3".to_owned(),
+            &[(3, "seals 3 to 6:")],
+        ),
+        (
+            "DELETE FROM cloudwatcher.audit_seals WHERE id = 2".to_owned(),
+            &[(2, "seal 2:")],
+        ),
+    ] {
+        let mut tx = client.transaction()?;
+        tx.batch_execute(&change)?;
+        let found: Vec<(i64, String)> = tx
+            .query(gaps, &[])?
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        ensure!(
+            found.len() == expected.len()
+                && found
+                    .iter()
+                    .zip(expected)
+                    .all(|(found, wanted)| found.0 == wanted.0 && found.1.starts_with(wanted.1)),
+            "{change}: {found:?}"
+        );
+        tx.rollback()?;
+    }
+    // The first number that there is at all; and nothing comes after the last one.
+    let mut tx = client.transaction()?;
+    tx.batch_execute(
+        "ALTER TABLE cloudwatcher.audit_seals DROP CONSTRAINT IF EXISTS audit_seals_id_check",
+    )?;
+    tx.batch_execute(&copy("(-9223372036854775808)"))?;
+    ensure!(
+        !tx.query("SELECT FROM gemba.verify_audit()", &[])?
+            .is_empty()
+    );
+    tx.rollback()?;
+    client.batch_execute(&copy("9223372036854775807"))?;
+    log(&mut client, 31, 1)?;
+    let error = wait_for_error(&mut client)?;
+    assert_eq!(error, "there is no number for another seal");
+    Ok(())
+}
+
+/// Seals until there is something to seal, which fails.
+fn wait_for_error(client: &mut Client) -> Result<String> {
+    for _ in 0..600 {
+        match client.query("SELECT FROM gemba.seal_audit()", &[]) {
+            Ok(_) => std::thread::sleep(std::time::Duration::from_millis(100)),
+            Err(error) => {
+                let report = error.as_db_error().context("the client failed")?;
+                assert_eq!(report.code().code(), "55000");
+                return Ok(report.message().to_owned());
+            }
+        }
+    }
+    anyhow::bail!("nothing was sealed")
+}
+
+#[test]
+fn an_altered_log_is_refused() -> Result<()> {
+    let db = extended("seals_altered_log")?;
+    let mut client = db.connect()?;
+    log(&mut client, 1, 10)?;
+    seal_all(&mut client);
+    client.batch_execute("SELECT gemba.verify_audit()")?;
+    for alter in [
+        "ALTER TABLE cloudwatcher.audit_logs ALTER change_reason TYPE varchar",
+        "ALTER TABLE cloudwatcher.audit_logs ALTER transaction_id TYPE numeric",
+        "ALTER TABLE cloudwatcher.audit_logs RENAME ip_address TO address",
+    ] {
+        for call in [
+            "SELECT FROM gemba.verify_audit()",
+            "SELECT FROM gemba.seal_audit()",
+        ] {
+            let mut tx = client.transaction()?;
+            tx.batch_execute(alter)?;
+            let error = expect_sqlstate(tx.query(call, &[]), "55000");
+            ensure!(error.detail().is_some() && error.hint().is_some());
+            tx.rollback()?;
+        }
+    }
+    Ok(())
+}

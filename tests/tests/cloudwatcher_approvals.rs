@@ -449,6 +449,281 @@ fn nobody_there_is_an_error_and_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What only the one who orders says the price of, somebody else looks at.
+#[test]
+fn what_nobody_knows_the_price_of_is_approved() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_unpriced")?;
+    set(
+        &mut client,
+        &format!(
+            "DELETE FROM cloudwatcher.part_suppliers WHERE part_id IN ('{BELT}', '{FILTER}');
+             INSERT INTO cloudwatcher.part_suppliers (part_id, variant_id, supplier_id, supplier_cost) VALUES
+               ('{BELT}', '{LONG}', '{GOOD}', 1000), ('{BELT}', '{SHORT}', '{GOOD}', 5);
+             INSERT INTO cloudwatcher.part_suppliers (part_id, supplier_id) VALUES ('{FILTER}', '{GOOD}')"
+        ),
+    )?;
+    for (item, expected) in [
+        // Any variant of it: the dearest counts, whoever it is ordered from.
+        (
+            format!("'{BELT}', 1, '{GOOD}', 1"),
+            "pending-approval north 1",
+        ),
+        (
+            format!("'{BELT}', 6, '{CHEAP}', 1"),
+            "pending-approval north 2",
+        ),
+        (
+            format!("'{BELT}', 1, '{GOOD}', variant => '{SHORT}'"),
+            "approved 0",
+        ),
+        (
+            format!("'{BELT}', 1, '{GOOD}', 1, variant => '{LONG}'"),
+            "pending-approval north 1",
+        ),
+        (
+            format!("'{FILTER}', 1, '{GOOD}', 0"),
+            "pending-approval north 1",
+        ),
+        (
+            format!("'{FILTER}', 1, '{GOOD}', 0.01"),
+            "pending-approval north 1",
+        ),
+    ] {
+        let order = draft(&mut client, TECH_A, AT_A);
+        asked(
+            &mut client,
+            TECH_A,
+            &format!("SELECT cloudwatcher.add_item('{order}', {item})"),
+        );
+        assert_eq!(submit(&mut client, TECH_A, &order), expected, "{item}");
+    }
+    // Only the long one has a price: the short one's is not known.
+    set(
+        &mut client,
+        &format!("DELETE FROM cloudwatcher.part_suppliers WHERE variant_id = '{SHORT}'"),
+    )?;
+    let order = draft(&mut client, TECH_A, AT_A);
+    asked(
+        &mut client,
+        TECH_A,
+        &format!(
+            "SELECT cloudwatcher.add_item('{order}', '{BELT}', 1, '{GOOD}', 1, variant => '{SHORT}')"
+        ),
+    );
+    assert_eq!(
+        submit(&mut client, TECH_A, &order),
+        "pending-approval north 1"
+    );
+    // A transfer costs what it is said to.
+    let order = asked_one(
+        &mut client,
+        NORTH,
+        &format!("SELECT cloudwatcher.create_order('{AT_A}', 'internal_transfer', '{AT_B}')"),
+    );
+    asked(
+        &mut client,
+        NORTH,
+        &format!("SELECT cloudwatcher.add_item('{order}', '{FILTER}', 1, '{GOOD}')"),
+    );
+    assert_eq!(submit(&mut client, NORTH, &order), "approved 0");
+    Ok(())
+}
+
+/// Whoever is asked in somebody's place uses up what that one could have said.
+#[test]
+fn ones_authority_counts_once() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_authority")?;
+    let stand_in = |who: &str| format!("cloudwatcher.set_delegate('{who}', '2099-01-01')");
+    said(&mut client, NORTH, &stand_in(SOUTH));
+    let order = submitted(&mut client, TECH_A, AT_A, 6, "pending-approval south 2");
+    assert_eq!(
+        value(
+            &mut client,
+            &format!(
+                "SELECT string_agg(concat_ws('>', name_of(in_place_of), name_of(approver_id)), ' ' ORDER BY approval_level)
+                   FROM cloudwatcher.order_approvals WHERE order_id = '{order}'"
+            )
+        ),
+        "north>south head"
+    );
+    assert_eq!(
+        said(
+            &mut client,
+            SOUTH,
+            "name_of(m.in_place_of) FROM cloudwatcher.my_approvals() AS m"
+        ),
+        "north"
+    );
+    assert_eq!(
+        decide(&mut client, SOUTH, &order, "approved"),
+        "pending-approval head"
+    );
+    // Neither handed on to him, nor in the other one's place, nor by escalation.
+    assert_eq!(
+        said(
+            &mut client,
+            HEAD,
+            &format!("cloudwatcher.delegate_approval('{order}', '{NORTH}')")
+        ),
+        "42501 this one cannot approve the order"
+    );
+    said(&mut client, HEAD, &stand_in(NORTH));
+    assert_eq!(
+        decide(&mut client, NORTH, &order, "approved"),
+        "42501 nobody decides two levels of an order"
+    );
+    wait(&mut client, "1 microsecond", "1 day")?;
+    assert_eq!(escalate(&mut client), ["escalated 2 admin"]);
+    assert_eq!(decide(&mut client, ADMIN, &order, "approved"), "approved");
+    Ok(())
+}
+
+/// What is late goes up from whoever is late.
+#[test]
+fn escalation_never_goes_down() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_upwards")?;
+    let order = submitted(&mut client, TECH_A, AT_A, 1, "pending-approval north 1");
+    // The depot has a manager since.
+    give(&mut client, TECH_B, "manager")?;
+    set(
+        &mut client,
+        &format!(
+            "UPDATE cloudwatcher.departments SET manager_id = '{TECH_B}' WHERE id = '{DEPOT_A}'"
+        ),
+    )?;
+    wait(&mut client, "1 microsecond", "1 day")?;
+    assert_eq!(escalate(&mut client), ["escalated 1 head"]);
+    assert_eq!(escalate(&mut client), ["escalated 1 admin"]);
+    assert!(escalate(&mut client).is_empty());
+    assert_eq!(decide(&mut client, ADMIN, &order, "rejected"), "rejected");
+    // Where the one who left has a successor, it is the successor's.
+    wait(&mut client, "1 hour", "1 day")?;
+    set(
+        &mut client,
+        &format!("UPDATE cloudwatcher.departments SET manager_id = NULL WHERE id = '{DEPOT_A}'"),
+    )?;
+    let order = submitted(&mut client, TECH_A, AT_A, 1, "pending-approval north 1");
+    set(
+        &mut client,
+        &format!(
+            "UPDATE cloudwatcher.users SET is_active = false WHERE name = 'north';
+             UPDATE cloudwatcher.departments SET manager_id = '{TECH_B}' WHERE id = '{REGION_NORTH}'"
+        ),
+    )?;
+    assert_eq!(escalate(&mut client), ["escalated 1 tech-b"]);
+    assert_eq!(decide(&mut client, TECH_B, &order, "rejected"), "rejected");
+    // Above whoever may approve anything is nobody but others who may.
+    set(
+        &mut client,
+        "UPDATE cloudwatcher.departments SET manager_id = NULL",
+    )?;
+    let order = submitted(&mut client, TECH_A, AT_A, 1, "pending-approval admin 1");
+    set(
+        &mut client,
+        &format!(
+            "UPDATE cloudwatcher.departments SET manager_id = '{HEAD}' WHERE id = '{COMPANY}'"
+        ),
+    )?;
+    wait(&mut client, "1 microsecond", "1 day")?;
+    assert!(escalate(&mut client).is_empty());
+    give(&mut client, SOUTH, "admin")?;
+    assert_eq!(escalate(&mut client), ["escalated 1 south"]);
+    assert_eq!(decide(&mut client, SOUTH, &order, "approved"), "approved");
+    Ok(())
+}
+
+/// However many wait, each approver is looked at once, and nothing that is not the caller's is read.
+#[test]
+fn what_is_not_due_costs_little() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_many")?;
+    for _ in 0..20 {
+        submitted(&mut client, TECH_A, AT_A, 1, "pending-approval north 1");
+    }
+    submitted(&mut client, NORTH, AT_A, 6, "pending-approval head 2");
+    let mut tx = client.transaction()?;
+    tx.batch_execute("SET LOCAL track_functions = 'all'")?;
+    assert!(
+        tx.query("SELECT cloudwatcher.escalate_approvals()", &[])?
+            .is_empty()
+    );
+    let calls: i64 = tx
+        .query_one(
+            "SELECT calls FROM pg_stat_xact_user_functions WHERE funcname = '_can_approve'",
+            &[],
+        )?
+        .get(0);
+    assert_eq!(calls, 2);
+    tx.rollback()?;
+    // (What is counted goes on from one transaction to the next.)
+    let count = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_all_tables
+                  WHERE relid = 'cloudwatcher.orders'::regclass";
+    let read = as_(&mut client, SOUTH, |tx| {
+        let before: i64 = tx.query_one(count, &[])?.get(0);
+        let waiting = tx.query("SELECT FROM cloudwatcher.my_approvals()", &[])?;
+        assert!(waiting.is_empty());
+        Ok(tx.query_one(count, &[])?.get::<_, i64>(0) - before)
+    })?;
+    assert_eq!(read, 0);
+    Ok(())
+}
+
+/// Somebody else for some days of a longer time: the rest of it stays.
+#[test]
+fn a_time_within_a_longer_one_splits_it() -> Result<()> {
+    let (_db, mut client) = furnished("approvals_split")?;
+    let until = |who: &str, ends: &str, starts: &str| {
+        format!("cloudwatcher.set_delegate('{who}', '{ends}', '{starts}')")
+    };
+    let planned = |client: &mut Client| {
+        table(
+            client,
+            "SELECT concat_ws(' ', name_of(delegate_id), starts_at::date, ends_at::date)
+               FROM cloudwatcher.approval_delegations ORDER BY starts_at",
+        )
+    };
+    said(
+        &mut client,
+        NORTH,
+        &until(SOUTH, "2099-01-21", "2099-01-01"),
+    );
+    let within = until(HEAD, "2099-01-07", "2099-01-05");
+    let made = said(&mut client, NORTH, &within);
+    let expected = [
+        "south 2099-01-01 2099-01-05",
+        "head 2099-01-05 2099-01-07",
+        "south 2099-01-07 2099-01-21",
+    ];
+    assert_eq!(planned(&mut client), expected);
+    assert_eq!(said(&mut client, NORTH, &within), made);
+    assert_eq!(planned(&mut client), expected);
+    // Over the beginning of another one: that one begins later.
+    said(
+        &mut client,
+        NORTH,
+        &until(ADMIN, "2099-01-10", "2099-01-06"),
+    );
+    assert_eq!(
+        planned(&mut client),
+        [
+            "south 2099-01-01 2099-01-05",
+            "head 2099-01-05 2099-01-06",
+            "admin 2099-01-06 2099-01-10",
+            "south 2099-01-10 2099-01-21"
+        ]
+    );
+    // The same one's is made shorter.
+    said(
+        &mut client,
+        NORTH,
+        &until(SOUTH, "2099-01-15", "2099-01-10"),
+    );
+    assert_eq!(
+        planned(&mut client).last().map(String::as_str),
+        Some("south 2099-01-10 2099-01-15")
+    );
+    Ok(())
+}
+
 #[test]
 fn those_who_may_approve_anything_take_turns() -> Result<()> {
     let (_db, mut client) = furnished("approvals_turns")?;

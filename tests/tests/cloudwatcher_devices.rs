@@ -140,12 +140,104 @@ fn answers_are_fetched_oldest_first_and_delivered_once() -> Result<()> {
         &format!("SELECT cloudwatcher.fail_response('{other}', NULL)"),
         "22004",
     );
+    // Whoever may have requests tried again has it delivered again.
+    let retry = format!("SELECT cloudwatcher.retry_response('{other}')");
+    assert_eq!(
+        outcomes(&mut client, &retry),
+        [
+            "42501: anon stranger retired viewer a b c",
+            "1: north head admin service",
+            "P0002: south"
+        ]
+    );
+    for _ in 0..2 {
+        assert_eq!(asked_one(&mut client, NORTH, &retry), "ready");
+    }
+    assert_eq!(
+        asked(&mut client, TECH_A, waiting),
+        [format!("{second} | get | {{\"answer\": 2}} | f")]
+    );
+    asked_one(&mut client, TECH_A, &fail);
+    assert_eq!(served_one(&mut client, &retry), "ready");
+    let error = refused(
+        &mut client,
+        ADMIN,
+        &format!("SELECT cloudwatcher.retry_request('{second}')"),
+        "55000",
+    );
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("retry_response"))
+    );
+    asked_one(
+        &mut client,
+        TECH_A,
+        &format!("SELECT cloudwatcher.acknowledge('{other}')"),
+    );
+    assert_eq!(
+        served_one(&mut client, &retry),
+        "delivered",
+        "nothing to do"
+    );
+    for nothing in [&format!("'{NOTHING}'"), "NULL"] {
+        refused(
+            &mut client,
+            ADMIN,
+            &format!("SELECT cloudwatcher.retry_response({nothing})"),
+            "P0002",
+        );
+    }
     for write in [
         "UPDATE cloudwatcher.responses SET status = 'delivered'",
         "DELETE FROM cloudwatcher.responses",
         "INSERT INTO cloudwatcher.response_metadata (response_id, key, value) SELECT id, 'a', 'b' FROM cloudwatcher.responses LIMIT 1",
     ] {
         refused(&mut client, ADMIN, write, "42501");
+    }
+    Ok(())
+}
+
+#[test]
+fn only_what_was_answered_is_delivered_again() -> Result<()> {
+    let (_db, mut client) = organised("devices_again")?;
+    let (_, answer) = answered(&mut client, TRUCK_A, 1);
+    served_one(
+        &mut client,
+        &format!("SELECT cloudwatcher.fail_response('{answer}', 'gone')"),
+    );
+    // Announced, and never given.
+    let request = served_one(
+        &mut client,
+        "SELECT request_id FROM cloudwatcher.submit_request('truck-a', 'get')",
+    );
+    served_one(
+        &mut client,
+        "SELECT request_id FROM cloudwatcher.claim_requests('w')",
+    );
+    let announced = served_one(
+        &mut client,
+        &format!("SELECT cloudwatcher.begin_response('{request}')"),
+    );
+    served_one(
+        &mut client,
+        &format!("SELECT cloudwatcher.fail_request('{request}', 'x', retry => false)"),
+    );
+    let error = refused_service(
+        &mut client,
+        &format!("SELECT cloudwatcher.retry_response('{announced}')"),
+        "55000",
+    );
+    assert!(error.detail().is_some() && error.hint().is_some());
+    // By plain SQL neither, nor is the answer changed on the way.
+    for (change, id) in [
+        ("status = 'ready'", &announced),
+        ("status = 'processing'", &answer),
+        ("status = 'ready', content = '[1]'", &answer),
+        ("status = 'delivered', delivered_at = now()", &answer),
+    ] {
+        let sql = format!("UPDATE cloudwatcher.responses SET {change} WHERE id = '{id}'");
+        expect_sqlstate(client.execute(&sql, &[]), "55000");
     }
     Ok(())
 }
@@ -331,12 +423,82 @@ fn who_falls_silent_is_offline_since_then() -> Result<()> {
     );
     assert_eq!(
         status(&mut client, NORTH)[0],
-        "truck-a | online | websocket | 1 | 0"
+        "truck-a | online | none | 1 | 0",
+        "its connection was silent for too long"
     );
     assert_eq!(
         served_one(&mut client, "SELECT cloudwatcher.close_lost_connections()"),
         "0"
     );
+    // Of a connection that was not, too.
+    client.batch_execute(
+        "UPDATE cloudwatcher.device_connections SET last_seen_at = now() - interval '1 minute', disconnected_at = NULL WHERE device_id = 'truck-a';
+         UPDATE cloudwatcher.devices SET last_seen_at = now() - interval '1 minute' WHERE device_id = 'truck-a'",
+    )?;
+    served(
+        &mut client,
+        "SELECT * FROM cloudwatcher.submit_request('truck-a', 'get')",
+    );
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT last_seen_at > now() - interval '30 seconds', disconnected_at FROM cloudwatcher.device_connections WHERE device_id = 'truck-a'"
+        ),
+        ["t | -"]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_silence_does_not_count_as_connected() -> Result<()> {
+    let (_db, mut client) = organised("devices_silence")?;
+    let silent = "UPDATE cloudwatcher.device_connections SET connected_at = now() - interval '1 hour', last_seen_at = now() - interval '50 minutes'
+         WHERE device_id = 'truck-a' AND disconnected_at IS NULL;
+         UPDATE cloudwatcher.devices SET last_seen_at = now() - interval '50 minutes' WHERE device_id = 'truck-a'";
+    // Whoever reports on it, and whether the job ran or not.
+    for (report, shown) in [
+        (
+            "SELECT cloudwatcher.device_alive('truck-a') > now() - interval '1 minute'",
+            "online",
+        ),
+        (
+            "SELECT cloudwatcher.disconnect_device('truck-a') = 600",
+            "offline",
+        ),
+        (
+            "SELECT is_new FROM cloudwatcher.submit_request('truck-a', 'get')",
+            "online",
+        ),
+        (
+            "SELECT cloudwatcher.connect_device('truck-a') IS NOT NULL",
+            "online",
+        ),
+    ] {
+        served(
+            &mut client,
+            "SELECT cloudwatcher.connect_device('truck-a', 'websocket')",
+        );
+        client.batch_execute(silent)?;
+        assert_eq!(asked_one(&mut client, TECH_A, report), "t", "{report}");
+        assert_eq!(
+            table(
+                &mut client,
+                "SELECT DISTINCT session_duration_seconds, disconnected_at = last_seen_at FROM cloudwatcher.device_connections
+                  WHERE connection_type = 'websocket'"
+            ),
+            ["600 | t"],
+            "{report}"
+        );
+        assert_eq!(
+            value(
+                &mut client,
+                "SELECT status FROM cloudwatcher.device_status('truck-a')"
+            ),
+            shown,
+            "{report}"
+        );
+        client.batch_execute("DELETE FROM cloudwatcher.device_connections")?;
+    }
     Ok(())
 }
 
@@ -452,8 +614,9 @@ fn devices_keep_their_names_and_mistakes_are_told() -> Result<()> {
         ("connect_device(NULL)", "22004"),
         ("connect_device('nowhere')", "22023"),
         ("device_alive(NULL)", "22004"),
-        ("device_alive('nowhere')", "22023"),
-        ("disconnect_device('nowhere')", "22023"),
+        ("device_alive('nowhere')", "P0002"),
+        ("disconnect_device('nowhere')", "P0002"),
+        ("disconnect_device(NULL)", "22004"),
     ] {
         let error = refused(
             &mut client,
@@ -462,6 +625,20 @@ fn devices_keep_their_names_and_mistakes_are_told() -> Result<()> {
             code,
         );
         assert!(error.detail().is_some() && error.hint().is_some(), "{call}");
+    }
+    // Only a connection or a request registers a device.
+    for (call, expected) in [
+        ("device_alive('typo')", "P0002"),
+        ("disconnect_device('typo')", "P0002"),
+        ("connect_device('new')", "1"),
+        ("submit_request('newer', 't')", "1"),
+    ] {
+        let sql = format!("SELECT * FROM cloudwatcher.{call}");
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(TECH_A), &sql),
+            expected,
+            "{call}"
+        );
     }
     client.batch_execute(
         "UPDATE cloudwatcher.devices SET is_active = false WHERE device_id = 'truck-a'",

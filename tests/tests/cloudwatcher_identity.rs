@@ -112,7 +112,8 @@ fn everybody_sees_what_roles_and_departments_say() -> Result<()> {
             "SELECT FROM cloudwatcher.settings",
             &[
                 "42501: anon",
-                "1: stranger retired viewer a b c north south head admin service",
+                "0: stranger retired",
+                "1: viewer a b c north south head admin service",
             ],
         ),
         (
@@ -167,7 +168,7 @@ fn everybody_changes_what_roles_and_departments_say() -> Result<()> {
     for sql in [
         "UPDATE cloudwatcher.users SET is_active = false WHERE name = 'tech-a'",
         "UPDATE cloudwatcher.departments SET manager_id = '00000000-0000-0000-0000-00000000000a' WHERE name = 'depot a'",
-        "UPDATE cloudwatcher.roles SET approval_threshold_amount = 1e6 WHERE name = 'technician'",
+        "UPDATE cloudwatcher.roles SET approval_threshold_amount = 25000 WHERE name = 'technician'",
         "UPDATE cloudwatcher.settings SET escalate_after = '1 second'",
         "UPDATE cloudwatcher.parts SET name = 'y' WHERE part_code = 'F-1'",
         "DELETE FROM cloudwatcher.user_roles WHERE user_id = '00000000-0000-0000-0000-00000000000a'",
@@ -527,6 +528,137 @@ fn nobody_gives_away_more_than_he_has() -> Result<()> {
     Ok(())
 }
 
+/// Nor does anybody who manages roles order more, or approve, by way of a role.
+#[test]
+fn nobody_raises_a_limit_above_his_own() -> Result<()> {
+    let (_db, mut client) = organised("identity_limits")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.roles (name) VALUES ('deputy');
+         INSERT INTO cloudwatcher.role_permissions (role_id, permission)
+         SELECT {deputy}, p FROM unnest(ARRAY['roles.read', 'roles.write', 'users.read']) AS p;
+         INSERT INTO cloudwatcher.user_roles (user_id, role_id) VALUES ('{TECH_A}', {deputy});
+         INSERT INTO cloudwatcher.roles (name, approval_threshold_amount, requires_approval, can_approve_subordinate_requests) VALUES
+           ('buyer', 999999999, false, false), ('small', 50, false, false), ('chief', 0, true, true), ('asks', 0, true, false)",
+        deputy = role("deputy")
+    ))?;
+    let give = |to: &str, name: &str| {
+        format!(
+            "INSERT INTO cloudwatcher.user_roles (user_id, role_id) VALUES ('{to}', {})",
+            role(name)
+        )
+    };
+    let change = |name: &str, what: &str| {
+        format!("UPDATE cloudwatcher.roles SET {what} WHERE name = '{name}'")
+    };
+    for sql in [
+        give(TECH_A, "buyer"),
+        give(VIEWER, "buyer"),
+        give(VIEWER, "chief"),
+        "INSERT INTO cloudwatcher.roles (name, approval_threshold_amount) VALUES ('x', 100.01)"
+            .to_owned(),
+        "INSERT INTO cloudwatcher.roles (name, approval_threshold_amount, requires_approval) VALUES ('x', 100.01, true)"
+            .to_owned(),
+        "INSERT INTO cloudwatcher.roles (name, can_approve_subordinate_requests) VALUES ('x', true)"
+            .to_owned(),
+        change("deputy", "approval_threshold_amount = 99"),
+        change("technician", "can_approve_subordinate_requests = true"),
+        change("small", "approval_threshold_amount = 101"),
+        change("manager", "approval_threshold_amount = 5001"),
+        change("small", "can_approve_subordinate_requests = true"),
+        change("asks", "requires_approval = false"),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{101,5000,25000}'".to_owned(),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,5000}'".to_owned(),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,5000,25000.01}'".to_owned(),
+    ] {
+        let error = refused(&mut client, TECH_A, &sql, "42501");
+        assert!(error.detail().is_some() && error.hint().is_some(), "{sql}");
+    }
+    // Up to his own, and down.
+    for sql in [
+        give(VIEWER, "small"),
+        give(VIEWER, "asks"),
+        change("small", "approval_threshold_amount = 100"),
+        change("manager", "approval_threshold_amount = 4000"),
+        change("manager", "description = 'x'"),
+        change("deputy", "description = 'x'"),
+        change("small", "requires_approval = true"),
+        "INSERT INTO cloudwatcher.roles (name) VALUES ('y')".to_owned(),
+        "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,200,25000}'".to_owned(),
+        "UPDATE cloudwatcher.settings SET escalate_after = '1 hour'".to_owned(),
+    ] {
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(TECH_A), &sql),
+            "1",
+            "{sql}"
+        );
+    }
+    // An admin is not asked less of; servers are.
+    for (sql, admins) in [
+        (
+            change("technician", "approval_threshold_amount = 25000"),
+            "1",
+        ),
+        (
+            change("technician", "approval_threshold_amount = 25000.01"),
+            "42501",
+        ),
+        (
+            change("technician", "can_approve_subordinate_requests = true"),
+            "1",
+        ),
+        (change("admin", "approval_threshold_amount = 1"), "42501"),
+        (change("asks", "requires_approval = false"), "42501"),
+        (give(TECH_B, "buyer"), "42501"),
+    ] {
+        assert_eq!(
+            outcome(&mut client, "authenticated", Some(ADMIN), &sql),
+            admins,
+            "{sql}"
+        );
+        assert_eq!(
+            outcome(&mut client, "service_role", None, &sql),
+            "1",
+            "{sql}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn amounts_are_amounts() -> Result<()> {
+    let (_db, mut client) = organised("identity_amounts")?;
+    for (sql, constraint) in [
+        (
+            "UPDATE cloudwatcher.roles SET approval_threshold_amount = 'NaN'",
+            "roles_approval_threshold_amount_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{NaN}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{100,5000,NaN}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{{100,5000}}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '[0:1]={100,5000}'",
+            "settings_approval_thresholds_check",
+        ),
+        (
+            "UPDATE cloudwatcher.settings SET approval_thresholds = '{}'",
+            "settings_approval_thresholds_check",
+        ),
+    ] {
+        let error = expect_sqlstate(client.batch_execute(sql), "23514");
+        assert_eq!(error.constraint(), Some(constraint), "{sql}");
+    }
+    Ok(())
+}
+
 #[test]
 fn many_people_are_looked_up_alike() -> Result<()> {
     let (_db, mut client) = organised("identity_many")?;
@@ -560,6 +692,96 @@ fn many_people_are_looked_up_alike() -> Result<()> {
             "SELECT count(*) FROM cloudwatcher.users WHERE email IN ('m2', 'm3')"
         ),
         ["1"]
+    );
+    Ok(())
+}
+
+/// The seed's fourth query joins people: whoever was asked about an order is known to those who see it, from
+/// wherever he came to it.
+#[test]
+fn who_was_asked_about_an_order_is_known_to_those_who_see_it() -> Result<()> {
+    let (_db, mut client) = organised("identity_asked")?;
+    let chain = "SELECT count(*), count(u.id) FROM cloudwatcher.order_approvals oa
+                   LEFT JOIN cloudwatcher.users u ON oa.approver_id = u.id";
+    // The manager of the other region stands in for that of this one.
+    as_(&mut client, NORTH, |tx| {
+        tx.batch_execute(&format!(
+            "SELECT cloudwatcher.set_delegate('{SOUTH}', now() + interval '1 day')"
+        ))
+    })?;
+    as_(&mut client, TECH_A, |tx| {
+        tx.batch_execute(&format!(
+            "SELECT cloudwatcher.create_order('{AT_A}', id => '70000000-0000-0000-0000-000000000001');
+             SELECT cloudwatcher.add_item('70000000-0000-0000-0000-000000000001', '{FILTER}', 20);
+             SELECT FROM cloudwatcher.submit_order('70000000-0000-0000-0000-000000000001')"
+        ))
+    })?;
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT DISTINCT approver_id FROM cloudwatcher.order_approvals"
+        ),
+        SOUTH
+    );
+    assert_eq!(asked(&mut client, TECH_A, chain), ["1 | 1"]);
+    assert_eq!(asked(&mut client, SOUTH, chain), ["1 | 1"]);
+    // Whoever has nothing to do with it knows neither.
+    assert_eq!(asked(&mut client, TECH_B, chain), ["0 | 0"]);
+    let knows = |client: &mut Client, who: &str, whom: &str| {
+        asked_one(
+            client,
+            who,
+            &format!("SELECT cloudwatcher.sees_user('{whom}')"),
+        )
+    };
+    assert_eq!(knows(&mut client, TECH_A, SOUTH), "t");
+    assert_eq!(knows(&mut client, TECH_B, SOUTH), "f");
+    Ok(())
+}
+
+/// Beyond the first dozens it is looked up at once which orders one was asked about: the answers are the same.
+#[test]
+fn many_orders_of_others_are_looked_up_alike() -> Result<()> {
+    let (_db, mut client) = organised("identity_orders")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.orders (id, dept_id, created_by)
+         SELECT ('71000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid, '{DEPOT_C}', '{TECH_C}' FROM generate_series(1, 200) AS i;
+         SET session_replication_role = replica;
+         INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level)
+         SELECT id, '{NORTH}', 1 FROM cloudwatcher.orders WHERE id::text ~ '0$';
+         RESET session_replication_role"
+    ))?;
+    assert_eq!(
+        asked(
+            &mut client,
+            NORTH,
+            "SELECT count(*) FROM cloudwatcher.orders"
+        ),
+        ["20"]
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            NORTH,
+            "SELECT bool_and(id::text ~ '0$') FROM cloudwatcher.orders"
+        ),
+        ["t"]
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            NORTH,
+            "SELECT count(*) FROM cloudwatcher.orders WHERE id IN ('71000000-0000-0000-0000-000000000010', '71000000-0000-0000-0000-000000000011')"
+        ),
+        ["1"]
+    );
+    assert_eq!(
+        asked(
+            &mut client,
+            TECH_A,
+            "SELECT count(*) FROM cloudwatcher.orders"
+        ),
+        ["0"]
     );
     Ok(())
 }

@@ -86,6 +86,26 @@ fn an_id_makes_it_once() -> Result<()> {
             said(&mut client, NORTH, &other).starts_with("22023 the id is that of another order")
         );
     }
+    assert!(
+        said(
+            &mut client,
+            TECH_A,
+            &format!("cloudwatcher.create_order('{AT_A}', 'return', id => '{id}')")
+        )
+        .starts_with("22023")
+    );
+    // Somebody moved it meanwhile: it is the same order still.
+    asked(
+        &mut client,
+        NORTH,
+        &format!("SELECT cloudwatcher.set_order_location('{id}', '{WAREHOUSE}')"),
+    );
+    assert_eq!(said(&mut client, TECH_A, &create), id);
+    asked(
+        &mut client,
+        NORTH,
+        &format!("SELECT cloudwatcher.set_order_location('{id}', '{AT_A}')"),
+    );
     let item = "51000000-0000-0000-0000-000000000001";
     let mut adds = |rest: &str| {
         said(
@@ -188,6 +208,8 @@ fn bad_arguments_have_clear_errors() -> Result<()> {
     let (_db, mut client) = furnished("orders_bad")?;
     let order = draft(&mut client, TECH_A, AT_A);
     let item = add(&mut client, TECH_A, &order, FILTER, GOOD, 1);
+    let other = draft(&mut client, TECH_A, AT_A);
+    let dozen = add(&mut client, TECH_A, &other, FILTER, CHEAP, 12);
     let add = |rest: &str| format!("cloudwatcher.add_item('{order}', {rest})");
     for (sql, expected) in [
         (
@@ -300,6 +322,20 @@ fn bad_arguments_have_clear_errors() -> Result<()> {
             "22004 the price is not known",
         ),
         (
+            add(&format!(
+                "'{FILTER}', 1, '{GOOD}', expected_delivery => 'infinity'"
+            )),
+            "22023 nothing is delivered on this day",
+        ),
+        (
+            format!("cloudwatcher.create_order('{AT_A}', 'internal_transfer', '{AT_A}')"),
+            "22023 a transfer needs two locations",
+        ),
+        (
+            format!("cloudwatcher.change_item('{dozen}', 9)"),
+            "22023 the supplier does not sell so few",
+        ),
+        (
             "cloudwatcher.change_item(NULL)".to_owned(),
             "22004 an argument must not be NULL",
         ),
@@ -362,6 +398,24 @@ fn bad_arguments_have_clear_errors() -> Result<()> {
         ),
         "55000 the order is not approved"
     );
+    assert_eq!(
+        said(
+            &mut client,
+            NORTH,
+            &format!("cloudwatcher.mark_ordered('{order}', '-infinity')")
+        ),
+        "22023 nothing is delivered on this day"
+    );
+    // The price of few changes, whatever the minimum is.
+    client.batch_execute("UPDATE cloudwatcher.part_suppliers SET minimum_order_qty = 20 WHERE minimum_order_qty = 10")?;
+    assert_eq!(
+        said(
+            &mut client,
+            TECH_A,
+            &format!("c.price FROM cloudwatcher.change_item('{dozen}', unit_price => 9) AS c")
+        ),
+        "9.00"
+    );
     // Errors say what was wrong and what to do.
     let error = refused(
         &mut client,
@@ -371,7 +425,7 @@ fn bad_arguments_have_clear_errors() -> Result<()> {
     );
     assert_eq!(
         error.detail(),
-        Some(format!("quantity 9, minimum 10, supplier {CHEAP}").as_str())
+        Some(format!("quantity 9, minimum 20, supplier {CHEAP}").as_str())
     );
     assert!(error.hint().is_some());
     // Nothing of this changed anything.
@@ -585,6 +639,101 @@ fn a_request_has_one_order() -> Result<()> {
     made.dedup();
     assert_eq!(made.len(), 1, "{made:?}");
     assert_eq!(made.concat().len(), 36);
+    Ok(())
+}
+
+/// What came to nothing is out of the way of the next one.
+#[test]
+fn a_request_is_ordered_again_after_an_end() -> Result<()> {
+    let (_db, mut client) = furnished("orders_again")?;
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.requests (id, device_id, request_type, dept_id) VALUES
+           ('40000000-0000-0000-0000-00000000000a', '{TRUCK_A}', 'get_parts', '{DEPOT_A}')"
+    ))?;
+    let call = |location: &str| {
+        format!(
+            "cloudwatcher.create_order_from_request('40000000-0000-0000-0000-00000000000a'{location})"
+        )
+    };
+    let at_a = call(&format!(", '{AT_A}'"));
+    let first = said(&mut client, TECH_A, &at_a);
+    assert_eq!(said(&mut client, TECH_A, &at_a), first);
+    assert_eq!(said(&mut client, TECH_A, &call("")), first);
+    let error = refused(
+        &mut client,
+        NORTH,
+        &format!("SELECT {}", call(&format!(", '{AT_B}'"))),
+        "22023",
+    );
+    assert!(
+        error.detail().unwrap_or_default().contains(&first) && error.hint().is_some(),
+        "{error:?}"
+    );
+    said(
+        &mut client,
+        TECH_A,
+        &format!("cloudwatcher.cancel_order('{first}')"),
+    );
+    let second = said(&mut client, TECH_A, &at_a);
+    assert_ne!(second, first);
+    assert_eq!(said(&mut client, TECH_A, &at_a), second);
+    add(&mut client, TECH_A, &second, ENGINE, GOOD, 1);
+    submit(&mut client, TECH_A, &second);
+    assert_eq!(decide(&mut client, NORTH, &second, "rejected"), "rejected");
+    let third = said(&mut client, TECH_A, &call(""));
+    assert!(third != second && third != first && third.len() == 36);
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT string_agg(status, ' ' ORDER BY created_at) FROM cloudwatcher.orders"
+        ),
+        "cancelled rejected draft"
+    );
+    Ok(())
+}
+
+/// However many items there are, one more does not read them all; nor does the total run over.
+#[test]
+fn the_total_follows_each_item() -> Result<()> {
+    let (_db, mut client) = furnished("orders_total")?;
+    let order = draft(&mut client, TECH_A, AT_A);
+    client.batch_execute(&format!(
+        "INSERT INTO cloudwatcher.order_items (order_id, part_id, supplier_id, quantity_ordered, unit_price)
+         SELECT '{order}', '{FILTER}', '{GOOD}', 1, 2 FROM generate_series(1, 300)"
+    ))?;
+    assert_eq!(stands(&mut client, &order), "draft 600.00");
+    // (What is counted goes on from one transaction to the next.)
+    let count = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_all_tables
+                  WHERE relid = 'cloudwatcher.order_items'::regclass";
+    let read = as_(&mut client, TECH_A, |tx| {
+        let before: i64 = tx.query_one(count, &[])?.get(0);
+        tx.batch_execute(&format!(
+            "SELECT cloudwatcher.add_item('{order}', '{FILTER}', 1, '{GOOD}')"
+        ))?;
+        Ok(tx.query_one(count, &[])?.get::<_, i64>(0) - before)
+    })?;
+    assert!(read < 100, "{read}");
+    client.batch_execute(&format!(
+        "UPDATE cloudwatcher.order_items SET unit_price = 3 WHERE order_id = '{order}' AND unit_price = 2;
+         DELETE FROM cloudwatcher.order_items WHERE order_id = '{order}' AND unit_price = 12"
+    ))?;
+    assert_eq!(stands(&mut client, &order), "draft 900.00");
+    // Nobody else sets it.
+    expect_sqlstate(
+        client.batch_execute(&format!(
+            "UPDATE cloudwatcher.orders SET total_amount = 901 WHERE id = '{order}'"
+        )),
+        "55000",
+    );
+    let dear = format!(
+        "SELECT cloudwatcher.add_item('{order}', '{FILTER}', 99999, '{GOOD}', 99999999.99)"
+    );
+    for _ in 0..10 {
+        asked(&mut client, TECH_A, &dear);
+    }
+    let error = refused(&mut client, TECH_A, &dear, "22003");
+    assert_eq!(error.message(), "the amount is too great");
+    assert!(error.detail().is_some() && error.hint().is_some());
     Ok(())
 }
 

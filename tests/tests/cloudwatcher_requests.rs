@@ -5,6 +5,7 @@ mod cloudwatcher_support;
 use anyhow::{Result, ensure};
 use cloudwatcher_support::*;
 use gemba_tests::{Random, expect_sqlstate, table, value};
+use postgres::Client;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -261,8 +262,13 @@ fn batches_in_any_order_do_not_lock_each_other_out() -> Result<()> {
                     let mut random = Random::new(number + 1);
                     for round in 0..10 {
                         let mut items: Vec<String> = (0..10)
-                            .map(|n| format!(r#"{{"device_id": "new-{}", "request_type": "t", "payload": {{"r": {round}, "n": {n}}}}}"#, n % 3))
+                            .map(|n| format!(r#"{{"device_id": "new-{}", "request_type": "t{round}", "payload": {{"n": {n}}}}}"#, n % 3))
                             .collect();
+                        // A payload that is left out is an empty one.
+                        for device in 0..3 {
+                            let payload = if random.one_in(2) { r#", "payload": {}"# } else { "" };
+                            items.push(format!(r#"{{"device_id": "new-{device}", "request_type": "t{round}"{payload}}}"#));
+                        }
                         for place in (1..items.len()).rev() {
                             items.swap(place, random.below(place as u64 + 1) as usize);
                         }
@@ -285,7 +291,155 @@ fn batches_in_any_order_do_not_lock_each_other_out() -> Result<()> {
     })?;
     assert_eq!(
         value(&mut client, "SELECT count(*) FROM cloudwatcher.requests"),
-        "100"
+        "130"
+    );
+    let order = |client: &mut Client, payload: &str| {
+        asked(
+            client,
+            TECH_A,
+            &format!(
+                r#"SELECT place FROM cloudwatcher.submit_requests('[{{"device_id": "truck-a", "request_type": "t"{payload}}}]'::jsonb
+                   || (SELECT jsonb_agg(jsonb_build_object('device_id', 'truck-a', 'request_type', 't', 'payload', g))
+                         FROM generate_series(1, 20) AS g))"#
+            ),
+        )
+    };
+    let left_out = order(&mut client, "");
+    assert_eq!(left_out, order(&mut client, r#", "payload": {}"#));
+    assert_ne!(left_out.first().map(String::as_str), Some("1"));
+    assert_ne!(left_out.last().map(String::as_str), Some("1"));
+    Ok(())
+}
+
+#[test]
+fn what_has_expired_or_is_another_departments_is_asked_anew() -> Result<()> {
+    let (_db, mut client) = organised("requests_anew")?;
+    let old = |number: u32| id(number);
+    // Past the time for which requests are kept, and not archived before the end of their month is.
+    client.batch_execute(&format!(
+        "DO $$ BEGIN PERFORM gemba.ensure_partitions('cloudwatcher.requests', now() - interval '100 days', now()); END $$;
+         INSERT INTO cloudwatcher.requests
+                (id, device_id, request_type, payload, payload_hash, status, dept_id, created_at, attempts, claimed_by, lease_expires_at, next_attempt_at)
+         SELECT ('aaaaaaaa-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid, 'truck-a', 't', to_jsonb(n), cloudwatcher.payload_hash(to_jsonb(n)),
+                (ARRAY['pending', 'failed', 'processing', 'completed', 'failed'])[n], '{DEPOT_A}',
+                now() - CASE WHEN n < 5 THEN interval '95 days' ELSE interval '85 days' END,
+                1, 'w', CASE n WHEN 3 THEN now() + interval '1 hour' END, CASE n WHEN 1 THEN now() END
+           FROM generate_series(1, 5) AS n;
+         INSERT INTO cloudwatcher.request_keys SELECT device_id, request_type, payload_hash, id, created_at FROM cloudwatcher.requests"
+    ))?;
+    for number in 1..=2 {
+        let error = refused(
+            &mut client,
+            ADMIN,
+            &format!("SELECT cloudwatcher.retry_request('{}')", old(number)),
+            "55000",
+        );
+        assert_eq!(error.message(), "the request has expired");
+    }
+    // It is too late for another attempt.
+    assert_eq!(
+        served_one(
+            &mut client,
+            &format!("SELECT cloudwatcher.fail_request('{}', 'x', 'w')", old(3))
+        ),
+        "failed"
+    );
+    let submit = |number: u32| {
+        format!("SELECT * FROM cloudwatcher.submit_request('truck-a', 't', '{number}')")
+    };
+    for number in 1..=3 {
+        let found = asked_one(&mut client, TECH_A, &submit(number));
+        assert!(found.ends_with(" | pending | t | -"), "{number}: {found}");
+        assert!(!found.starts_with(&old(number)), "{number}: {found}");
+        let (request, _) = found.split_at(36);
+        assert_eq!(
+            asked_one(&mut client, TECH_A, &submit(number)),
+            format!("{request} | pending | f | -"),
+            "again"
+        );
+    }
+    for (number, status) in [(4, "completed"), (5, "failed")] {
+        assert_eq!(
+            asked_one(&mut client, TECH_A, &submit(number)),
+            format!("{} | {status} | f | -", old(number))
+        );
+    }
+    assert_eq!(
+        asked_one(
+            &mut client,
+            ADMIN,
+            &format!("SELECT cloudwatcher.retry_request('{}')", old(5))
+        ),
+        "pending"
+    );
+    // What the device asked for in one department is not told to another.
+    let before = asked_one(&mut client, TECH_A, &submit(6));
+    client.batch_execute(&format!(
+        "UPDATE cloudwatcher.devices SET dept_id = '{DEPOT_C}' WHERE device_id = 'truck-a'"
+    ))?;
+    let after = asked_one(&mut client, TECH_C, &submit(6));
+    assert!(after.ends_with(" | pending | t | -"), "{after}");
+    assert_ne!(before, after);
+    assert_eq!(
+        asked_one(&mut client, TECH_C, &submit(6)),
+        after.replace("| t |", "| f |")
+    );
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT count(*), count(DISTINCT dept_id) FROM cloudwatcher.requests WHERE payload = '6'"
+        ),
+        ["2 | 2"]
+    );
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT count(*) FROM cloudwatcher.request_keys"
+        ),
+        "6"
+    );
+    Ok(())
+}
+
+#[test]
+fn many_who_find_that_it_has_expired_ask_anew_once() -> Result<()> {
+    let (db, mut client) = organised("requests_anew_race")?;
+    client.batch_execute(&format!(
+        "DO $$ BEGIN PERFORM gemba.ensure_partitions('cloudwatcher.requests', now() - interval '100 days', now()); END $$;
+         INSERT INTO cloudwatcher.requests (device_id, request_type, payload, payload_hash, dept_id, created_at)
+         SELECT 'truck-a', 't', to_jsonb(n), cloudwatcher.payload_hash(to_jsonb(n)), '{DEPOT_A}', now() - interval '95 days'
+           FROM generate_series(1, 20) AS n;
+         INSERT INTO cloudwatcher.request_keys SELECT device_id, request_type, payload_hash, id, created_at FROM cloudwatcher.requests"
+    ))?;
+    std::thread::scope(|scope| -> Result<()> {
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                let db = &db;
+                scope.spawn(move || -> Result<()> {
+                    let mut client = db.connect()?;
+                    for n in 1..=20 {
+                        as_(&mut client, TECH_A, |tx| {
+                            tx.query_one("SELECT * FROM cloudwatcher.submit_request('truck-a', 't', to_jsonb($1::int))", &[&n])
+                        })?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")))?;
+        }
+        Ok(())
+    })?;
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT (SELECT count(*) FROM cloudwatcher.requests), count(*), count(*) FILTER (WHERE created_at > now() - interval '1 day')
+               FROM cloudwatcher.request_keys"
+        ),
+        ["40 | 20 | 20"]
     );
     Ok(())
 }

@@ -3,8 +3,9 @@
 
 -- Whoever is asked next about an order: the nearest manager above its department whose roles approve, otherwise one
 -- who may approve anything, whoever is asked for least. `taken` are those who cannot be: authors, and those who were
--- asked already. Somebody who stands in for him is asked in his place, unless taken. NULLs: there is nobody.
-CREATE FUNCTION cloudwatcher._next_approver(department uuid, taken uuid[], OUT principal uuid, OUT approver uuid)
+-- asked already; of managers, only those above this height count (0 is the department's own). Somebody who stands in
+-- for him is asked in his place, unless taken. NULLs: there is nobody.
+CREATE FUNCTION cloudwatcher._next_approver(department uuid, taken uuid[], beyond int, OUT principal uuid, OUT approver uuid)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
@@ -14,9 +15,7 @@ CREATE FUNCTION cloudwatcher._next_approver(department uuid, taken uuid[], OUT p
       SELECT d.id, d.parent_id, d.manager_id, a.height + 1
         FROM above a JOIN cloudwatcher.departments d ON d.id = a.parent_id WHERE a.height < 1000)
     SELECT a.manager_id INTO principal FROM above a
-     WHERE a.manager_id <> ALL (taken)
-       AND EXISTS (SELECT FROM cloudwatcher.user_roles h JOIN cloudwatcher.roles r ON r.id = h.role_id
-                    WHERE h.user_id = a.manager_id AND r.can_approve_subordinate_requests)
+     WHERE a.height > beyond AND a.manager_id <> ALL (taken) AND cloudwatcher._is_approver(a.manager_id)
        AND cloudwatcher._can_approve(a.manager_id)
      ORDER BY a.height LIMIT 1;
     IF principal IS NULL THEN
@@ -37,12 +36,37 @@ CREATE FUNCTION cloudwatcher._next_approver(department uuid, taken uuid[], OUT p
   END
   $body$;
 
--- Those who cannot be asked about an order (any more).
+-- How high up from an order's department those are who were asked for an approval or one before it: it goes on
+-- above them, never down again. -1: none of them manages anything there (any more); 1000: the one who is asked may
+-- approve anything, and is above all managers.
+CREATE FUNCTION cloudwatcher._height_asked(approval uuid, department uuid) RETURNS int
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    WITH RECURSIVE this AS (
+      SELECT a.order_id, a.approval_level, coalesce(a.in_place_of, a.approver_id) AS principal
+        FROM cloudwatcher.order_approvals a WHERE a.id = $1),
+    above AS (
+      SELECT d.id, d.parent_id, d.manager_id, 0 AS height FROM cloudwatcher.departments d WHERE d.id = $2
+      UNION ALL
+      SELECT d.id, d.parent_id, d.manager_id, a.height + 1
+        FROM above a JOIN cloudwatcher.departments d ON d.id = a.parent_id WHERE a.height < 1000)
+    SELECT coalesce(
+      (SELECT max(u.height) FROM this t
+         JOIN cloudwatcher.order_approvals a ON a.order_id = t.order_id AND a.approval_level <= t.approval_level
+         JOIN above u ON u.manager_id = coalesce(a.in_place_of, a.approver_id)),
+      (SELECT 1000 FROM this t
+        WHERE EXISTS (SELECT FROM cloudwatcher.user_roles h JOIN cloudwatcher.role_permissions p ON p.role_id = h.role_id
+                       WHERE h.user_id = t.principal AND p.permission = 'orders.approve_any')),
+      -1)
+  $body$;
+
+-- Those who cannot be asked about an order (any more), nor be approved for.
 CREATE FUNCTION cloudwatcher._taken(which uuid) RETURNS uuid[]
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
     SELECT cloudwatcher._authors($1)
         || ARRAY(SELECT a.approver_id FROM cloudwatcher.order_approvals a WHERE a.order_id = $1
+                 UNION SELECT a.in_place_of FROM cloudwatcher.order_approvals a WHERE a.order_id = $1 AND a.in_place_of IS NOT NULL
                  UNION SELECT a.decided_by FROM cloudwatcher.order_approvals a WHERE a.order_id = $1 AND a.decided_by IS NOT NULL)
   $body$;
 
@@ -69,16 +93,16 @@ CREATE FUNCTION cloudwatcher.submit_order(order_id uuid, expected_total numeric 
       UPDATE cloudwatcher.orders t SET status = CASE WHEN needed = 0 THEN 'approved' ELSE 'pending-approval' END WHERE t.id = $1;
       taken := cloudwatcher._taken($1);
       FOR level IN 1 .. needed LOOP
-        SELECT n.* INTO chosen FROM cloudwatcher._next_approver(o.dept_id, taken) AS n;
+        SELECT n.* INTO chosen FROM cloudwatcher._next_approver(o.dept_id, taken, -1) AS n;
         IF chosen.approver IS NULL THEN
           RAISE EXCEPTION 'nobody can approve this order' USING ERRCODE = '55000',
             DETAIL = format('order %s needs %s approvals; %s can be asked', $1, needed, level - 1),
             HINT = 'give departments managers whose roles approve, or somebody the permission orders.approve_any';
         END IF;
         taken := taken || ARRAY[chosen.principal, chosen.approver];
-        INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level, status, notes)
-        VALUES ($1, chosen.approver, level, CASE WHEN level = 1 THEN 'pending' ELSE 'waiting' END,
-                CASE WHEN chosen.approver <> chosen.principal THEN format('in place of %s', chosen.principal) END);
+        INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, in_place_of, approval_level, status)
+        VALUES ($1, chosen.approver, nullif(chosen.principal, chosen.approver), level,
+                CASE WHEN level = 1 THEN 'pending' ELSE 'waiting' END);
       END LOOP;
     ELSIF o.status IN ('cancelled', 'rejected') THEN
       PERFORM cloudwatcher._require_draft($1);
@@ -164,7 +188,7 @@ CREATE FUNCTION cloudwatcher.delegate_approval(order_id uuid, to_user uuid, note
     approval uuid := cloudwatcher._pending_approval($1);
     a record;
   BEGIN
-    SELECT t.approver_id, t.approval_level, t.pending_since INTO a FROM cloudwatcher.order_approvals t WHERE t.id = approval;
+    SELECT t.approver_id, t.in_place_of, t.approval_level, t.pending_since INTO a FROM cloudwatcher.order_approvals t WHERE t.id = approval;
     IF EXISTS (SELECT FROM cloudwatcher.order_approvals t
                 WHERE t.order_id = $1 AND t.approver_id = who AND t.approval_level = a.approval_level AND t.status = 'delegated')
        AND a.approver_id = $2 THEN
@@ -181,14 +205,15 @@ CREATE FUNCTION cloudwatcher.delegate_approval(order_id uuid, to_user uuid, note
         HINT = 'name somebody who neither created, changed nor submitted it, and was not asked about it yet';
     END IF;
     UPDATE cloudwatcher.order_approvals t SET status = 'delegated', notes = coalesce(nullif(btrim($3), ''), t.notes) WHERE t.id = approval;
-    INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level, status, pending_since)
-    VALUES ($1, $2, a.approval_level, 'pending', a.pending_since);
+    INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, in_place_of, approval_level, status, pending_since)
+    VALUES ($1, $2, coalesce(a.in_place_of, who), a.approval_level, 'pending', a.pending_since);
     PERFORM cloudwatcher._note_event($1, 'delegated', nullif(btrim($3), ''), jsonb_build_object('level', a.approval_level, 'from', who, 'to', $2));
     RETURN $2;
   END
   $body$;
 
--- One at a time: what was said before about the same days holds no longer.
+-- One at a time: what was said before about the same days holds no longer; of another one's time, what is before
+-- and after stays his. (The same one's ends when it is said to end now.)
 CREATE FUNCTION cloudwatcher.set_delegate(delegate uuid, until timestamptz, starts timestamptz DEFAULT pg_catalog.now()) RETURNS uuid
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -216,6 +241,9 @@ CREATE FUNCTION cloudwatcher.set_delegate(delegate uuid, until timestamptz, star
     IF FOUND THEN
       RETURN made;
     END IF;
+    INSERT INTO cloudwatcher.approval_delegations (approver_id, delegate_id, starts_at, ends_at)
+    SELECT who, d.delegate_id, $2, d.ends_at FROM cloudwatcher.approval_delegations d
+     WHERE d.approver_id = who AND d.delegate_id <> $1 AND d.starts_at < $2 AND d.ends_at > $2;
     DELETE FROM cloudwatcher.approval_delegations d WHERE d.approver_id = who AND d.starts_at >= since AND d.starts_at < $2;
     UPDATE cloudwatcher.approval_delegations d SET ends_at = since
      WHERE d.approver_id = who AND d.starts_at < since AND d.ends_at > since;
@@ -259,11 +287,17 @@ CREATE FUNCTION cloudwatcher.escalate_approvals() RETURNS TABLE (order_id uuid, 
     END IF;
     SELECT t.escalate_after, t.approvals_expire_after INTO STRICT s FROM cloudwatcher.settings t;
     FOR due IN
-      SELECT DISTINCT t.order_id AS id FROM cloudwatcher.order_approvals t
-       WHERE t.status = 'pending'
-         AND (t.asked_at <= now() - s.escalate_after OR t.pending_since <= now() - s.approvals_expire_after
-              OR NOT cloudwatcher._can_approve(t.approver_id))
-       ORDER BY t.order_id
+      -- Each approver is asked for once, however many orders wait for him.
+      WITH asked AS MATERIALIZED (
+        SELECT DISTINCT t.approver_id AS id FROM cloudwatcher.order_approvals t WHERE t.status = 'pending'),
+      gone AS MATERIALIZED (SELECT asked.id FROM asked WHERE NOT cloudwatcher._can_approve(asked.id))
+      -- (Nobody is asked before the level is: the index on pending_since finds them.)
+      SELECT t.order_id AS id FROM cloudwatcher.order_approvals t
+       WHERE t.status = 'pending' AND t.pending_since <= now() - s.escalate_after
+         AND (t.asked_at <= now() - s.escalate_after OR t.pending_since <= now() - s.approvals_expire_after)
+      UNION
+      SELECT t.order_id FROM gone JOIN cloudwatcher.order_approvals t ON t.approver_id = gone.id AND t.status = 'pending'
+       ORDER BY id
     LOOP
       -- Somebody is at it: at the next run, if it is still due then.
       PERFORM FROM cloudwatcher.orders o WHERE o.id = due.id FOR NO KEY UPDATE SKIP LOCKED;
@@ -279,13 +313,13 @@ CREATE FUNCTION cloudwatcher.escalate_approvals() RETURNS TABLE (order_id uuid, 
         UPDATE cloudwatcher.orders o SET status = 'rejected', reason = 'nobody decided in time' WHERE o.id = due.id;
         RETURN QUERY SELECT due.id, 'timed-out', a.approval_level, NULL::uuid;
       ELSIF a.late THEN
-        SELECT n.* INTO chosen FROM cloudwatcher._next_approver(a.dept_id, cloudwatcher._taken(due.id)) AS n;
+        SELECT n.* INTO chosen
+          FROM cloudwatcher._next_approver(a.dept_id, cloudwatcher._taken(due.id), cloudwatcher._height_asked(a.id, a.dept_id)) AS n;
         -- It stays where it is where there is nobody else.
         CONTINUE WHEN chosen.approver IS NULL;
         UPDATE cloudwatcher.order_approvals t SET status = 'escalated' WHERE t.id = a.id;
-        INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, approval_level, status, pending_since, notes)
-        VALUES (due.id, chosen.approver, a.approval_level, 'pending', a.pending_since,
-                CASE WHEN chosen.approver <> chosen.principal THEN format('in place of %s', chosen.principal) END);
+        INSERT INTO cloudwatcher.order_approvals (order_id, approver_id, in_place_of, approval_level, status, pending_since)
+        VALUES (due.id, chosen.approver, nullif(chosen.principal, chosen.approver), a.approval_level, 'pending', a.pending_since);
         PERFORM cloudwatcher._note_event(due.id, 'escalated', NULL,
           jsonb_build_object('level', a.approval_level, 'from', a.approver_id, 'to', chosen.approver));
         RETURN QUERY SELECT due.id, 'escalated', a.approval_level, chosen.approver;
@@ -296,21 +330,38 @@ CREATE FUNCTION cloudwatcher.escalate_approvals() RETURNS TABLE (order_id uuid, 
 
 -- Reading ---------------------------------------------------------------------------------------------
 
+-- What is pending of the caller, and of those in whose place he is: few rows, found before anybody asks which orders
+-- he sees.
+CREATE FUNCTION cloudwatcher._my_pending()
+  RETURNS TABLE (order_id uuid, level int, asked_at timestamptz, escalates_at timestamptz, expires_at timestamptz, in_place_of uuid, notes text)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := gemba._user();
+  BEGIN
+    IF who IS NOT NULL AND cloudwatcher._allows(who, 'orders.read') THEN
+      RETURN QUERY
+        SELECT a.order_id, a.approval_level, a.asked_at, a.asked_at + s.escalate_after, a.pending_since + s.approvals_expire_after,
+               CASE WHEN a.approver_id <> who THEN a.approver_id ELSE a.in_place_of END, a.notes
+          FROM cloudwatcher.settings s
+          JOIN cloudwatcher.order_approvals a
+            ON a.status = 'pending'
+           AND a.approver_id = ANY (ARRAY(SELECT d.approver_id FROM cloudwatcher.approval_delegations d
+                                           WHERE d.delegate_id = who AND d.starts_at <= now() AND d.ends_at > now()) || who);
+    END IF;
+  END
+  $body$;
+
 -- With the caller's rights.
 CREATE FUNCTION cloudwatcher.my_approvals()
   RETURNS TABLE (order_id uuid, level int, levels int, order_type text, total_amount numeric, department uuid, created_by uuid,
                  asked_at timestamptz, escalates_at timestamptz, expires_at timestamptz, in_place_of uuid, notes text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
-    SELECT o.id, a.approval_level, o.approval_levels, o.order_type::text, o.total_amount, o.dept_id, o.created_by, a.asked_at,
-           a.asked_at + s.escalate_after, a.pending_since + s.approvals_expire_after,
-           CASE WHEN a.approver_id <> me.id THEN a.approver_id END, a.notes
-      FROM (SELECT auth.uid() AS id) AS me
-     CROSS JOIN cloudwatcher.settings s
-      JOIN cloudwatcher.order_approvals a
-        ON a.status = 'pending'
-       AND a.approver_id = ANY (ARRAY(SELECT d.approver_id FROM cloudwatcher.approval_delegations d
-                                       WHERE d.delegate_id = me.id AND d.starts_at <= now() AND d.ends_at > now()) || me.id)
-      JOIN cloudwatcher.orders o ON o.id = a.order_id
+    SELECT o.id, a.level, o.approval_levels, o.order_type::text, o.total_amount, o.dept_id, o.created_by, a.asked_at,
+           a.escalates_at, a.expires_at, a.in_place_of, a.notes
+      FROM cloudwatcher._my_pending() AS a
+      -- (OFFSET keeps this one order at a time: the policy is asked about no other.)
+     CROSS JOIN LATERAL (SELECT t.* FROM cloudwatcher.orders t WHERE t.id = a.order_id OFFSET 0) AS o
      ORDER BY a.asked_at, o.id
   $body$;

@@ -110,6 +110,7 @@ CREATE FUNCTION cloudwatcher._refuse_more_than_own() RETURNS trigger
   DECLARE
     who uuid := gemba._user();
     missing text;
+    given record;
   BEGIN
     PERFORM gemba._refuse_foreign_owner(TG_RELID::regclass);
     IF TG_TABLE_NAME = 'user_roles' THEN
@@ -124,6 +125,14 @@ CREATE FUNCTION cloudwatcher._refuse_more_than_own() RETURNS trigger
     IF TG_TABLE_NAME = 'user_roles' THEN
       SELECT min(p.permission) INTO missing FROM cloudwatcher.role_permissions p
        WHERE p.role_id = NEW.role_id AND NOT cloudwatcher._allows(who, p.permission);
+      SELECT r.name, cloudwatcher._limit_of(r.approval_threshold_amount, r.requires_approval) AS amount,
+             r.can_approve_subordinate_requests AS approves
+        INTO given FROM cloudwatcher.roles r WHERE r.id = NEW.role_id;
+      IF missing IS NULL AND given.amount > coalesce(cloudwatcher._own_limit(who), -1) THEN
+        PERFORM cloudwatcher._refuse_power(format('role %s, limit %s, user %s', given.name, given.amount, who));
+      ELSIF missing IS NULL AND given.approves AND NOT cloudwatcher._is_approver(who) THEN
+        PERFORM cloudwatcher._refuse_power(format('role %s approves, user %s', given.name, who));
+      END IF;
     ELSIF NOT cloudwatcher._allows(who, NEW.permission) THEN
       missing := NEW.permission;
     END IF;
@@ -132,6 +141,93 @@ CREATE FUNCTION cloudwatcher._refuse_more_than_own() RETURNS trigger
         DETAIL = format('permission %s, user %s', missing, coalesce(who::text, 'nobody')),
         HINT = 'let somebody do it who has the permission';
     END IF;
+    RETURN NEW;
+  END
+  $body$;
+
+-- The limits of orders ------------------------------------------------------------------------------
+
+-- Up to which amount a role orders without asking. NULL: it asks in any case.
+CREATE FUNCTION cloudwatcher._limit_of(threshold numeric, requires_approval boolean) RETURNS numeric
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$ SELECT coalesce($1, s.approval_thresholds[1]) FROM cloudwatcher.settings s WHERE NOT $2 $body$;
+
+-- Does one of somebody's roles approve?
+CREATE FUNCTION cloudwatcher._is_approver(who uuid) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    SELECT EXISTS (SELECT FROM cloudwatcher.user_roles h JOIN cloudwatcher.roles r ON r.id = h.role_id
+                    WHERE h.user_id = $1 AND r.can_approve_subordinate_requests)
+  $body$;
+
+CREATE FUNCTION cloudwatcher._refuse_power(what text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    RAISE EXCEPTION 'nobody can allow more than he is allowed himself' USING ERRCODE = '42501', DETAIL = $1,
+      HINT = 'let the application''s servers do it, or somebody with a higher limit';
+  END
+  $body$;
+
+-- What a role may order and approve is changed by nobody who holds it, and to no more than one has oneself.
+CREATE FUNCTION cloudwatcher._refuse_higher_limit() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := gemba._user();
+    own numeric;
+    amount numeric;
+    before numeric;
+  BEGIN
+    PERFORM gemba._refuse_foreign_owner(TG_RELID::regclass);
+    IF cloudwatcher._is_service() THEN
+      RETURN NEW;
+    END IF;
+    own := coalesce(cloudwatcher._own_limit(who), -1);
+    amount := coalesce(NEW.approval_threshold_amount, cloudwatcher._limit_of(NULL, NEW.requires_approval));
+    IF TG_OP = 'INSERT' THEN
+      IF amount > own OR NEW.can_approve_subordinate_requests AND NOT cloudwatcher._is_approver(who) THEN
+        PERFORM cloudwatcher._refuse_power(format('role %s, limit %s, user %s', NEW.name, amount, who));
+      END IF;
+      RETURN NEW;
+    END IF;
+    IF (OLD.approval_threshold_amount, OLD.requires_approval, OLD.can_approve_subordinate_requests)
+       IS NOT DISTINCT FROM (NEW.approval_threshold_amount, NEW.requires_approval, NEW.can_approve_subordinate_requests) THEN
+      RETURN NEW;
+    END IF;
+    IF EXISTS (SELECT FROM cloudwatcher.user_roles h WHERE h.user_id = who AND h.role_id = OLD.id) THEN
+      RAISE EXCEPTION 'nobody changes what his own role may order and approve' USING ERRCODE = '42501',
+        DETAIL = format('role %s, user %s', OLD.name, who), HINT = 'let somebody do it who does not hold the role',
+        SCHEMA = 'cloudwatcher', TABLE = 'roles';
+    END IF;
+    before := coalesce(OLD.approval_threshold_amount, cloudwatcher._limit_of(NULL, OLD.requires_approval), -1);
+    IF OLD.requires_approval AND NOT NEW.requires_approval
+       OR NEW.can_approve_subordinate_requests AND NOT OLD.can_approve_subordinate_requests AND NOT cloudwatcher._is_approver(who)
+       OR amount > greatest(own, before) THEN
+      PERFORM cloudwatcher._refuse_power(format('role %s, limit %s, user %s', NEW.name, amount, who));
+    END IF;
+    RETURN NEW;
+  END
+  $body$;
+
+-- Nor does anybody get further by what is true where a role says nothing: an amount that is raised (or left out,
+-- which is without end) stays within one's own.
+CREATE FUNCTION cloudwatcher._refuse_higher_amounts() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    who uuid := gemba._user();
+    own numeric;
+  BEGIN
+    IF cloudwatcher._is_service() OR OLD.approval_thresholds = NEW.approval_thresholds THEN
+      RETURN NEW;
+    END IF;
+    own := coalesce(cloudwatcher._own_limit(who), -1);
+    FOR n IN 1 .. 3 LOOP
+      IF coalesce(NEW.approval_thresholds[n], 'infinity') > greatest(own, coalesce(OLD.approval_thresholds[n], 'infinity')) THEN
+        PERFORM cloudwatcher._refuse_power(format('amounts %s, limit %s, user %s', NEW.approval_thresholds, own, who));
+      END IF;
+    END LOOP;
     RETURN NEW;
   END
   $body$;

@@ -58,6 +58,16 @@ CREATE FUNCTION cloudwatcher._own_limit(who uuid) RETURNS numeric
      WHERE u.id = $1 AND u.is_active AND NOT r.requires_approval
   $body$;
 
+-- What a supplier takes for a part, or else others do. Where no variant is named it may be any of them, so the
+-- dearest counts. NULL: nobody says.
+CREATE FUNCTION cloudwatcher._known_price(part uuid, variant uuid, supplier uuid) RETURNS numeric
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+    SELECT s.supplier_cost FROM cloudwatcher.part_suppliers s
+     WHERE s.part_id = $1 AND ($2 IS NULL OR s.variant_id = $2 OR s.variant_id IS NULL) AND s.supplier_cost IS NOT NULL
+     ORDER BY s.supplier_id <> $3, CASE WHEN $2 IS NULL THEN -s.supplier_cost END, s.variant_id, s.supplier_cost LIMIT 1
+  $body$;
+
 -- What an order is worth to those who approve: nobody gets below a limit by naming a price below the supplier's, or
 -- a supplier who has none. (Transfers cost what they are said to.)
 CREATE FUNCTION cloudwatcher._worth(which uuid) RETURNS numeric
@@ -65,15 +75,14 @@ CREATE FUNCTION cloudwatcher._worth(which uuid) RETURNS numeric
   AS $body$
     SELECT coalesce(sum(i.quantity_ordered * greatest(i.unit_price,
              CASE WHEN o.order_type <> 'internal_transfer' THEN
-               (SELECT s.supplier_cost FROM cloudwatcher.part_suppliers s
-                 WHERE s.part_id = i.part_id AND (s.variant_id = i.variant_id OR s.variant_id IS NULL) AND s.supplier_cost IS NOT NULL
-                 ORDER BY s.supplier_id <> i.supplier_id, s.variant_id, s.supplier_cost LIMIT 1) END)), 0)
+               cloudwatcher._known_price(i.part_id, i.variant_id, i.supplier_id) END)), 0)
       FROM cloudwatcher.orders o JOIN cloudwatcher.order_items i ON i.order_id = o.id
      WHERE o.id = $1
   $body$;
 
 -- How many approvals an order needs if it is submitted by whoever is logged in: none up to the limit of its creator
--- and of whoever submits it, otherwise one for each of the settings' amounts that it exceeds, and one at least.
+-- and of whoever submits it, otherwise one for each of the settings' amounts that it exceeds, and one at least. One
+-- at least, too, where nobody but who orders says what something costs.
 CREATE FUNCTION cloudwatcher._levels_needed(which uuid) RETURNS int
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -81,7 +90,10 @@ CREATE FUNCTION cloudwatcher._levels_needed(which uuid) RETURNS int
     worth numeric := cloudwatcher._worth($1);
     creator uuid := (SELECT o.created_by FROM cloudwatcher.orders o WHERE o.id = $1);
   BEGIN
-    IF worth <= cloudwatcher._own_limit(creator)
+    IF NOT EXISTS (SELECT FROM cloudwatcher.orders o JOIN cloudwatcher.order_items i ON i.order_id = o.id
+                    WHERE o.id = $1 AND o.order_type <> 'internal_transfer'
+                      AND cloudwatcher._known_price(i.part_id, i.variant_id, i.supplier_id) IS NULL)
+       AND worth <= cloudwatcher._own_limit(creator)
        AND worth <= cloudwatcher._own_limit(coalesce(cloudwatcher._actor(), creator)) THEN
       RETURN 0;
     END IF;
@@ -130,8 +142,9 @@ CREATE FUNCTION cloudwatcher._check_order() RETURNS trigger
         NEW.approved_by := OLD.approved_by;
         NEW.reason := OLD.reason;
       END IF;
-      IF OLD.status = 'draft' AND NEW.total_amount
-         <> (SELECT coalesce(sum(i.total_price), 0) FROM cloudwatcher.order_items i WHERE i.order_id = OLD.id) THEN
+      -- (What an item's change brings, its trigger knows: only others are calculated after, and what is submitted.)
+      IF OLD.status = 'draft' AND (NEW.status <> 'draft' OR NEW.total_amount <> OLD.total_amount AND pg_trigger_depth() < 2)
+         AND NEW.total_amount <> (SELECT coalesce(sum(i.total_price), 0) FROM cloudwatcher.order_items i WHERE i.order_id = OLD.id) THEN
         RAISE EXCEPTION 'the total is that of the items' USING ERRCODE = '55000', DETAIL = format('order %s, total %s', OLD.id, NEW.total_amount),
           HINT = 'cloudwatcher.add_item(), change_item() and remove_item() change it', SCHEMA = 'cloudwatcher', TABLE = 'orders';
       END IF;
@@ -297,21 +310,33 @@ CREATE FUNCTION cloudwatcher._note_item() RETURNS trigger
   AS $body$
   DECLARE
     i record;
+    change numeric := 0;
+    before numeric;
   BEGIN
-    IF TG_OP = 'DELETE' THEN
-      i := OLD;
-    ELSE
+    IF TG_OP <> 'DELETE' THEN
       i := NEW;
+      change := NEW.total_price;
+    ELSE
+      i := OLD;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+      change := change - OLD.total_price;
     END IF;
     IF TG_OP = 'UPDATE' AND (OLD.part_id, OLD.variant_id, OLD.supplier_id, OLD.quantity_ordered, OLD.unit_price)
-       IS NOT DISTINCT FROM (NEW.part_id, NEW.variant_id, NEW.supplier_id, NEW.quantity_ordered, NEW.unit_price)
-       OR NOT EXISTS (SELECT FROM cloudwatcher.orders o WHERE o.id = i.order_id) THEN
+       IS NOT DISTINCT FROM (NEW.part_id, NEW.variant_id, NEW.supplier_id, NEW.quantity_ordered, NEW.unit_price) THEN
       RETURN NULL;
     END IF;
+    SELECT o.total_amount INTO before FROM cloudwatcher.orders o WHERE o.id = i.order_id;
+    IF NOT FOUND THEN
+      RETURN NULL;
+    END IF;
+    IF before + change >= 1e14 THEN
+      RAISE EXCEPTION 'the amount is too great' USING ERRCODE = '22003',
+        DETAIL = format('order %s: %s and %s more', i.order_id, before, change), HINT = 'order the rest with another order',
+        SCHEMA = 'cloudwatcher', TABLE = 'order_items';
+    END IF;
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.orders');
-    UPDATE cloudwatcher.orders o
-       SET total_amount = (SELECT coalesce(sum(s.total_price), 0) FROM cloudwatcher.order_items s WHERE s.order_id = o.id)
-     WHERE o.id = i.order_id;
+    UPDATE cloudwatcher.orders o SET total_amount = o.total_amount + change WHERE o.id = i.order_id;
     PERFORM cloudwatcher._note_event(i.order_id,
       CASE TG_OP WHEN 'INSERT' THEN 'item-added' WHEN 'UPDATE' THEN 'item-changed' ELSE 'item-removed' END, NULL,
       jsonb_build_object('item', i.id, 'part', i.part_id, 'variant', i.variant_id, 'supplier', i.supplier_id,
@@ -371,8 +396,8 @@ CREATE FUNCTION cloudwatcher._check_approval() RETURNS trigger
       END IF;
       NEW.decision_at := NULL;
     ELSE
-      IF (OLD.id, OLD.order_id, OLD.approver_id, OLD.approval_level, OLD.created_at)
-         IS DISTINCT FROM (NEW.id, NEW.order_id, NEW.approver_id, NEW.approval_level, NEW.created_at)
+      IF (OLD.id, OLD.order_id, OLD.approver_id, OLD.in_place_of, OLD.approval_level, OLD.created_at)
+         IS DISTINCT FROM (NEW.id, NEW.order_id, NEW.approver_id, NEW.in_place_of, NEW.approval_level, NEW.created_at)
          OR OLD.status NOT IN ('waiting', 'pending') OR OLD.status = NEW.status
          OR OLD.status = 'waiting' AND NEW.status NOT IN ('pending', 'cancelled') OR NEW.status = 'waiting' THEN
         RAISE EXCEPTION 'an approval stays what it is' USING ERRCODE = '55000',
@@ -425,7 +450,8 @@ CREATE FUNCTION cloudwatcher._require_decider(approval uuid, which uuid, approve
       problem := 'somebody else was asked to approve this order';
     ELSIF EXISTS (SELECT FROM cloudwatcher.order_approvals a
                    WHERE a.order_id = $2 AND a.id <> $1
-                     AND (a.decided_by = $4 OR a.approver_id = $4 AND a.status IN ('waiting', 'pending'))) THEN
+                     AND (a.decided_by = $4
+                          OR $4 IN (a.approver_id, a.in_place_of) AND a.status IN ('waiting', 'pending', 'approved'))) THEN
       problem := 'nobody decides two levels of an order';
     ELSE
       RETURN;

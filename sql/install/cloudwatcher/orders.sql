@@ -108,6 +108,16 @@ CREATE FUNCTION cloudwatcher._require_order_type(order_type text, source uuid) R
   END
   $body$;
 
+CREATE FUNCTION cloudwatcher._require_two_locations(location uuid, source uuid) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    IF $1 = $2 THEN
+      RAISE EXCEPTION 'a transfer needs two locations' USING ERRCODE = '22023', DETAIL = format('location %s', $1), HINT = 'name another source';
+    END IF;
+  END
+  $body$;
+
 -- Whose order it becomes: that of whoever is logged in; servers say whose.
 CREATE FUNCTION cloudwatcher._order_creator(who uuid, on_behalf_of uuid) RETURNS uuid
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -144,6 +154,7 @@ CREATE FUNCTION cloudwatcher.create_order(location uuid, order_type text DEFAULT
   BEGIN
     PERFORM cloudwatcher._refuse_foreign_orders(), cloudwatcher._require_given('location', $1), cloudwatcher._require_order_type($2, $3);
     department := cloudwatcher._location_department($1, 'orders.create');
+    PERFORM cloudwatcher._require_two_locations($1, $3);
     IF $3 IS NOT NULL THEN
       PERFORM cloudwatcher._location_department($3, 'orders.create');
     END IF;
@@ -152,8 +163,9 @@ CREATE FUNCTION cloudwatcher.create_order(location uuid, order_type text DEFAULT
     ON CONFLICT ON CONSTRAINT orders_pkey DO NOTHING
     RETURNING orders.id INTO made;
     IF made IS NULL THEN
-      SELECT t.order_type, t.location_id, t.source_location_id, t.created_by, t.request_id INTO o FROM cloudwatcher.orders t WHERE t.id = $4;
-      IF (o.order_type, o.location_id, o.source_location_id, o.created_by, o.request_id) IS DISTINCT FROM ($2, $1, $3, creator, NULL::uuid) THEN
+      -- (Where it goes may have changed since.)
+      SELECT t.order_type, t.created_by, t.request_id INTO o FROM cloudwatcher.orders t WHERE t.id = $4;
+      IF (o.order_type, o.created_by, o.request_id) IS DISTINCT FROM ($2, creator, NULL::uuid) THEN
         RAISE EXCEPTION 'the id is that of another order' USING ERRCODE = '22023', DETAIL = format('order %s', $4), HINT = 'choose another id';
       END IF;
     END IF;
@@ -170,6 +182,7 @@ CREATE FUNCTION cloudwatcher.create_order_from_request(request uuid, location uu
     creator uuid := cloudwatcher._order_creator(who, $4);
     service boolean := cloudwatcher._is_service();
     r record;
+    o record;
     department uuid;
     made uuid;
   BEGIN
@@ -185,19 +198,29 @@ CREATE FUNCTION cloudwatcher.create_order_from_request(request uuid, location uu
         HINT = 'name the location that the goods are for';
     END IF;
     PERFORM cloudwatcher._require('orders.create', department);
-    INSERT INTO cloudwatcher.orders (request_id, order_type, dept_id, location_id, created_by)
-    VALUES ($1, $3, department, $2, creator)
-    ON CONFLICT ON CONSTRAINT orders_request_id_key DO NOTHING
-    RETURNING orders.id INTO made;
-    IF made IS NULL THEN
-      SELECT o.id INTO made FROM cloudwatcher.orders o
-       WHERE o.request_id = $1 AND o.order_type = $3 AND cloudwatcher._sees_order(who, o.id, o.dept_id);
-      IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is another order of this request' USING ERRCODE = '55000', DETAIL = format('request %s', $1),
-          HINT = 'a request has one order; cloudwatcher.create_order() makes more';
+    LOOP
+      INSERT INTO cloudwatcher.orders (request_id, order_type, dept_id, location_id, created_by)
+      VALUES ($1, $3, department, $2, creator)
+      ON CONFLICT (request_id) WHERE status <> 'cancelled' AND status <> 'rejected' DO NOTHING
+      RETURNING orders.id INTO made;
+      IF made IS NOT NULL THEN
+        RETURN made;
       END IF;
+      SELECT t.id, t.order_type, t.location_id, t.dept_id INTO o FROM cloudwatcher.orders t
+       WHERE t.request_id = $1 AND t.status <> 'cancelled' AND t.status <> 'rejected';
+      -- (It may have come to nothing in between.)
+      EXIT WHEN FOUND;
+    END LOOP;
+    IF o.order_type <> $3 OR NOT cloudwatcher._sees_order(who, o.id, o.dept_id) THEN
+      RAISE EXCEPTION 'there is another order of this request' USING ERRCODE = '55000', DETAIL = format('request %s', $1),
+        HINT = 'a request has one order at a time; cloudwatcher.create_order() makes more';
     END IF;
-    RETURN made;
+    IF $2 IS NOT NULL AND $2 IS DISTINCT FROM o.location_id THEN
+      RAISE EXCEPTION 'the order of this request goes to another location' USING ERRCODE = '22023',
+        DETAIL = format('order %s, location %s', o.id, coalesce(o.location_id::text, 'none')),
+        HINT = 'cloudwatcher.set_order_location() changes it';
+    END IF;
+    RETURN o.id;
   END
   $body$;
 
@@ -211,9 +234,7 @@ CREATE FUNCTION cloudwatcher.set_order_location(order_id uuid, location uuid, so
     PERFORM cloudwatcher._require_draft($1);
     PERFORM cloudwatcher._require_order_type(o.order_type, $3) FROM cloudwatcher.orders o WHERE o.id = $1;
     department := cloudwatcher._location_department($2, 'orders.create');
-    IF $3 = $2 THEN
-      RAISE EXCEPTION 'a transfer needs two locations' USING ERRCODE = '22023', DETAIL = format('location %s', $2), HINT = 'name another source';
-    END IF;
+    PERFORM cloudwatcher._require_two_locations($2, $3);
     IF $3 IS NOT NULL THEN
       PERFORM cloudwatcher._location_department($3, 'orders.create');
     END IF;
@@ -252,6 +273,36 @@ CREATE FUNCTION cloudwatcher._require_price(price numeric, quantity int) RETURNS
   END
   $body$;
 
+-- What a supplier sells at least, to those who buy; returns what a unit costs.
+CREATE FUNCTION cloudwatcher._require_minimum(which uuid, part uuid, variant uuid, supplier uuid, quantity int) RETURNS numeric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    offer record;
+  BEGIN
+    SELECT s.supplier_cost, s.minimum_order_qty INTO offer FROM cloudwatcher.part_suppliers s
+     WHERE s.part_id = $2 AND s.supplier_id = $4 AND (s.variant_id = $3 OR s.variant_id IS NULL)
+     ORDER BY s.variant_id LIMIT 1;
+    IF offer.minimum_order_qty > $5 AND (SELECT o.order_type FROM cloudwatcher.orders o WHERE o.id = $1) = 'purchase' THEN
+      RAISE EXCEPTION 'the supplier does not sell so few' USING ERRCODE = '22023',
+        DETAIL = format('quantity %s, minimum %s, supplier %s', $5, offer.minimum_order_qty, $4),
+        HINT = 'order the minimum, or from another supplier';
+    END IF;
+    RETURN offer.supplier_cost;
+  END
+  $body$;
+
+CREATE FUNCTION cloudwatcher._require_delivery(day date) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    IF NOT isfinite($1) THEN
+      RAISE EXCEPTION 'nothing is delivered on this day' USING ERRCODE = '22023', DETAIL = format('expected_delivery %s', $1),
+        HINT = 'name a day, or leave it out';
+    END IF;
+  END
+  $body$;
+
 CREATE FUNCTION cloudwatcher.add_item(order_id uuid, part uuid, quantity int, supplier uuid DEFAULT NULL, unit_price numeric DEFAULT NULL,
     variant uuid DEFAULT NULL, expected_delivery date DEFAULT NULL, item uuid DEFAULT NULL)
   RETURNS TABLE (item_id uuid, supplier_id uuid, price numeric, item_total numeric, order_total numeric)
@@ -260,11 +311,11 @@ CREATE FUNCTION cloudwatcher.add_item(order_id uuid, part uuid, quantity int, su
   DECLARE
     o record;
     i record;
-    offer record;
     from_whom uuid := $4;
     costs numeric;
   BEGIN
-    PERFORM cloudwatcher._hold_order($1, 'orders.create'), cloudwatcher._require_given('part', $2), cloudwatcher._require_quantity($3);
+    PERFORM cloudwatcher._hold_order($1, 'orders.create'), cloudwatcher._require_given('part', $2), cloudwatcher._require_quantity($3),
+            cloudwatcher._require_delivery($7);
     SELECT t.order_type INTO o FROM cloudwatcher.orders t WHERE t.id = $1;
     SELECT s.* INTO i FROM cloudwatcher.order_items s WHERE s.id = $8;
     IF FOUND THEN
@@ -295,15 +346,8 @@ CREATE FUNCTION cloudwatcher.add_item(order_id uuid, part uuid, quantity int, su
             HINT = 'name one of cloudwatcher.suppliers that is active';
         END IF;
       END IF;
-      SELECT s.supplier_cost, s.minimum_order_qty INTO offer FROM cloudwatcher.part_suppliers s
-       WHERE s.part_id = $2 AND s.supplier_id = from_whom AND (s.variant_id = $6 OR s.variant_id IS NULL)
-       ORDER BY s.variant_id LIMIT 1;
-      IF o.order_type = 'purchase' AND offer.minimum_order_qty > $3 THEN
-        RAISE EXCEPTION 'the supplier does not sell so few' USING ERRCODE = '22023',
-          DETAIL = format('quantity %s, minimum %s, supplier %s', $3, offer.minimum_order_qty, from_whom),
-          HINT = 'order the minimum, or from another supplier';
-      END IF;
-      costs := coalesce($5, CASE WHEN o.order_type = 'internal_transfer' THEN 0 ELSE offer.supplier_cost END);
+      costs := cloudwatcher._require_minimum($1, $2, $6, from_whom, $3);
+      costs := coalesce($5, CASE WHEN o.order_type = 'internal_transfer' THEN 0 ELSE costs END);
       PERFORM cloudwatcher._require_price(costs, $3);
       INSERT INTO cloudwatcher.order_items (id, order_id, part_id, variant_id, supplier_id, quantity_ordered, unit_price, expected_delivery_date)
       VALUES (coalesce($8, gen_random_uuid()), $1, $2, $6, from_whom, $3, costs, $7)
@@ -329,6 +373,9 @@ CREATE FUNCTION cloudwatcher.change_item(item uuid, quantity int DEFAULT NULL, u
     END IF;
     PERFORM cloudwatcher._require_quantity(coalesce($2, i.quantity_ordered)),
             cloudwatcher._require_price(coalesce($3, i.unit_price), coalesce($2, i.quantity_ordered));
+    IF $2 IS NOT NULL THEN
+      PERFORM cloudwatcher._require_minimum(which, i.part_id, i.variant_id, i.supplier_id, $2);
+    END IF;
     UPDATE cloudwatcher.order_items s SET quantity_ordered = coalesce($2, s.quantity_ordered), unit_price = coalesce($3, s.unit_price)
      WHERE s.id = $1;
     RETURN QUERY SELECT s.id, s.supplier_id, s.unit_price, s.total_price, o.total_amount
@@ -388,7 +435,7 @@ CREATE FUNCTION cloudwatcher.mark_ordered(order_id uuid, expected_delivery date 
   DECLARE
     o record;
   BEGIN
-    PERFORM cloudwatcher._hold_order($1, 'orders.order');
+    PERFORM cloudwatcher._hold_order($1, 'orders.order'), cloudwatcher._require_delivery($2);
     SELECT t.status, l.dept_id AS source INTO o
       FROM cloudwatcher.orders t LEFT JOIN cloudwatcher.locations l ON l.id = t.source_location_id WHERE t.id = $1;
     -- What is taken from a depot is promised by whoever orders there too.

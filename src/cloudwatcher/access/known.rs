@@ -77,8 +77,67 @@ thread_local! {
     ) };
 }
 
-/// So many people are looked up one by one; a query that asks for more looks all of them up at once.
+thread_local! {
+    static EVERYTHING_ASKED: Plan = const { Plan::new(
+        c"SELECT a.order_id FROM cloudwatcher.order_approvals a WHERE a.approver_id = $1
+          UNION
+          SELECT a.order_id FROM cloudwatcher.approval_delegations d
+            JOIN cloudwatcher.order_approvals a ON a.approver_id = d.approver_id AND a.status = 'pending'
+           WHERE d.delegate_id = $1 AND d.starts_at <= pg_catalog.now() AND d.ends_at > pg_catalog.now()",
+        &[pg_sys::UUIDOID],
+    ) };
+    // Whoever was asked about an order that is seen, from wherever he came to it.
+    static WAS_ASKED_HERE: Plan = const { Plan::new(
+        c"SELECT EXISTS (
+            SELECT FROM cloudwatcher.order_approvals a JOIN cloudwatcher.orders o ON o.id = a.order_id
+             WHERE a.approver_id = $1
+               AND (o.dept_id = ANY ($2)
+                    OR EXISTS (SELECT FROM cloudwatcher.order_approvals m
+                                WHERE m.order_id = a.order_id AND m.approver_id = $3)))",
+        &[pg_sys::UUIDOID, pg_sys::UUIDARRAYOID, pg_sys::UUIDOID],
+    ) };
+    static ALL_ASKED_HERE: Plan = const { Plan::new(
+        c"SELECT a.approver_id FROM cloudwatcher.orders o JOIN cloudwatcher.order_approvals a ON a.order_id = o.id
+           WHERE o.dept_id = ANY ($1)
+          UNION
+          SELECT a.approver_id FROM cloudwatcher.order_approvals m
+            JOIN cloudwatcher.order_approvals a ON a.order_id = m.order_id
+           WHERE m.approver_id = $2",
+        &[pg_sys::UUIDARRAYOID, pg_sys::UUIDOID],
+    ) };
+}
+
+/// So many people or orders are looked up one by one; a query that asks for more looks all of them up at once.
 const FEW: usize = 32;
+
+/// What was answered about some, or is known of all.
+#[derive(Default)]
+struct Answers {
+    one_by_one: HashMap<Id, bool>,
+    all: Option<HashSet<Id>>,
+}
+
+impl Answers {
+    fn of(
+        &mut self,
+        about: Id,
+        one: impl FnOnce() -> Result<bool>,
+        all: impl FnOnce() -> Result<HashSet<Id>>,
+    ) -> Result<bool> {
+        if let Some(all) = &self.all {
+            return Ok(all.contains(&about));
+        }
+        if let Some(answer) = self.one_by_one.get(&about) {
+            return Ok(*answer);
+        }
+        if self.one_by_one.len() >= FEW {
+            return Ok(self.all.insert(all()?).contains(&about));
+        }
+        let answer = one()?;
+        self.one_by_one.insert(about, answer);
+        Ok(answer)
+    }
+}
 
 /// Found out step by step: most queries ask for little of it.
 pub struct Known {
@@ -86,18 +145,17 @@ pub struct Known {
     permissions: HashSet<String>,
     departments: OnceCell<HashSet<Id>>,
     locations: OnceCell<HashSet<Id>>,
-    people: RefCell<People>,
-    asked: RefCell<HashMap<Id, bool>>,
+    circle: OnceCell<Circle>,
+    people: RefCell<Answers>,
+    asked: RefCell<Answers>,
 }
 
-#[derive(Default)]
-struct People {
-    one_by_one: HashMap<Id, bool>,
-    all: Option<HashSet<Id>>,
+/// Whom one knows.
+struct Circle {
     /// Departments whose people are known: those that are seen and those above one's own.
-    circle: Option<HashSet<Id>>,
-    /// Who may be asked to approve anything.
-    approvers: HashSet<Id>,
+    departments: HashSet<Id>,
+    /// Oneself, and who may be asked to approve anything.
+    people: HashSet<Id>,
 }
 
 impl Known {
@@ -108,6 +166,7 @@ impl Known {
             permissions: permissions.into_iter().flatten().collect(),
             departments: OnceCell::new(),
             locations: OnceCell::new(),
+            circle: OnceCell::new(),
             people: RefCell::default(),
             asked: RefCell::default(),
         })
@@ -166,7 +225,7 @@ impl Known {
     }
 
     /// Oneself, who works in or manages a department that one sees or that is above one's own, and whoever may
-    /// be asked to approve anything.
+    /// be asked to approve anything, or was asked about an order that one sees.
     pub fn sees_user(&self, who: Option<Id>) -> Result<bool> {
         if self.sees_all() {
             return Ok(true);
@@ -174,61 +233,83 @@ impl Known {
         let Some(who) = who else {
             return Ok(false);
         };
-        let mut people = self.people.borrow_mut();
-        let people = &mut *people;
-        if let Some(all) = &people.all {
-            return Ok(all.contains(&who));
-        }
-        if let Some(answer) = people.one_by_one.get(&who) {
-            return Ok(*answer);
-        }
-        let circle = match &people.circle {
-            Some(circle) => circle,
-            None => {
-                let mut circle = self.departments()?.clone();
-                circle.extend(ids(&ABOVE, &[self.user.into()])?);
-                people.approvers = ids(&APPROVES_ANY, &[])?;
-                people.approvers.insert(*self.user.as_bytes());
-                people.circle.insert(circle)
-            }
-        };
-        if people.one_by_one.len() >= FEW {
-            let pairs = read(&EVERYBODYS_DEPARTMENTS, &[], |row| {
-                Ok((id(row.get::<pgrx::Uuid>(1)?), id(row.get::<pgrx::Uuid>(2)?)))
-            })?;
-            let mut all = people.approvers.clone();
-            all.extend(
-                pairs
-                    .into_iter()
-                    .filter(|(_, department)| circle.contains(department))
-                    .map(|(person, _)| person),
-            );
-            return Ok(people.all.insert(all).contains(&who));
-        }
-        let answer = people.approvers.contains(&who)
-            || ids(&USERS_DEPARTMENTS, &[pgrx::Uuid::from_bytes(who).into()])?
-                .iter()
-                .any(|department| circle.contains(department));
-        people.one_by_one.insert(who, answer);
-        Ok(answer)
+        let circle = self.circle()?;
+        self.people
+            .borrow_mut()
+            .of(who, || self.sees_one(circle, who), || self.all_seen(circle))
     }
 
-    /// Has the user been asked to approve this order, or somebody in whose place the user is now?
+    fn circle(&self) -> Result<&Circle> {
+        if let Some(found) = self.circle.get() {
+            return Ok(found);
+        }
+        let mut departments = self.departments()?.clone();
+        departments.extend(ids(&ABOVE, &[self.user.into()])?);
+        let mut people = ids(&APPROVES_ANY, &[])?;
+        people.insert(*self.user.as_bytes());
+        Ok(self.circle.get_or_init(|| Circle {
+            departments,
+            people,
+        }))
+    }
+
+    fn sees_one(&self, circle: &Circle, who: Id) -> Result<bool> {
+        if circle.people.contains(&who) {
+            return Ok(true);
+        }
+        let person = pgrx::Uuid::from_bytes(who);
+        let works_in = ids(&USERS_DEPARTMENTS, &[person.into()])?;
+        if !works_in.is_disjoint(&circle.departments) {
+            return Ok(true);
+        }
+        let asked = read(
+            &WAS_ASKED_HERE,
+            &[
+                person.into(),
+                self.departments_listed()?.into(),
+                self.user.into(),
+            ],
+            |row| row.need::<bool>(1),
+        )?;
+        Ok(asked.first() == Some(&true))
+    }
+
+    fn all_seen(&self, circle: &Circle) -> Result<HashSet<Id>> {
+        let pairs = read(&EVERYBODYS_DEPARTMENTS, &[], |row| {
+            Ok((id(row.get::<pgrx::Uuid>(1)?), id(row.get::<pgrx::Uuid>(2)?)))
+        })?;
+        let mut all = circle.people.clone();
+        all.extend(
+            pairs
+                .into_iter()
+                .filter(|(_, department)| circle.departments.contains(department))
+                .map(|(person, _)| person),
+        );
+        let listed = self.departments_listed()?;
+        all.extend(ids(&ALL_ASKED_HERE, &[listed.into(), self.user.into()])?);
+        Ok(all)
+    }
+
+    fn departments_listed(&self) -> Result<Vec<pgrx::Uuid>> {
+        let departments = self.departments()?.iter();
+        Ok(departments.map(|id| pgrx::Uuid::from_bytes(*id)).collect())
+    }
+
+    /// Has the user been asked to approve this order?
     pub fn is_asked(&self, order: Option<Id>) -> Result<bool> {
         let Some(order) = order else {
             return Ok(false);
         };
-        if let Some(answer) = self.asked.borrow().get(&order) {
-            return Ok(*answer);
-        }
-        let found = read(
-            &ASKED,
-            &[pgrx::Uuid::from_bytes(order).into(), self.user.into()],
-            |row| row.need::<bool>(1),
-        )?;
-        let answer = found.first() == Some(&true);
-        self.asked.borrow_mut().insert(order, answer);
-        Ok(answer)
+        let one = || {
+            let found = read(
+                &ASKED,
+                &[pgrx::Uuid::from_bytes(order).into(), self.user.into()],
+                |row| row.need::<bool>(1),
+            )?;
+            Ok(found.first() == Some(&true))
+        };
+        let all = || ids(&EVERYTHING_ASKED, &[self.user.into()]);
+        self.asked.borrow_mut().of(order, one, all)
     }
 }
 

@@ -8,7 +8,6 @@ use crate::postgres::json::JsonText;
 use crate::postgres::names::Names;
 use crate::postgres::relation::{self, Relation};
 use crate::postgres::{role, spi};
-use pgrx::PgRelation;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -26,11 +25,12 @@ const OWN: [&str; 2] = ["audit_seals", "data_access"];
 
 #[pg_extern(sql = r#"
 CREATE FUNCTION gemba."audit"("target" regclass, VARIADIC "exclude" name[] DEFAULT '{}') RETURNS bool
-  STRICT VOLATILE PARALLEL UNSAFE SET search_path TO pg_catalog, pg_temp
+  VOLATILE PARALLEL UNSAFE SET search_path TO pg_catalog, pg_temp
   LANGUAGE c AS 'MODULE_PATHNAME', 'audit_wrapper';
 "#)]
-fn audit(target: PgRelation, exclude: Names) -> Result<bool, ErrorReport> {
+fn audit(target: Option<pg_sys::Oid>, exclude: Option<Names>) -> Result<bool, ErrorReport> {
     let table = auditable(target)?;
+    let exclude = exclude.unwrap_or_default();
     check_columns(&table, &exclude)?;
     Ok(change(&table, |options| {
         let mut options = options.unwrap_or_default();
@@ -40,12 +40,15 @@ fn audit(target: PgRelation, exclude: Names) -> Result<bool, ErrorReport> {
     })?)
 }
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
-#[search_path(pg_catalog, pg_temp)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION gemba."audit_options"("target" regclass, "mask" name[] DEFAULT NULL, "full_rows" bool DEFAULT NULL) RETURNS bool
+  VOLATILE PARALLEL UNSAFE SET search_path TO pg_catalog, pg_temp
+  LANGUAGE c AS 'MODULE_PATHNAME', 'audit_options_wrapper';
+"#)]
 fn audit_options(
-    target: PgRelation,
-    mask: default!(Option<Names>, "NULL"),
-    full_rows: default!(Option<bool>, "NULL"),
+    target: Option<pg_sys::Oid>,
+    mask: Option<Names>,
+    full_rows: Option<bool>,
 ) -> Result<bool, ErrorReport> {
     let table = auditable(target)?;
     if let Some(mask) = &mask {
@@ -72,10 +75,13 @@ fn audit_options(
     })?)
 }
 
-#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
-#[search_path(pg_catalog, pg_temp)]
-fn unaudit(target: PgRelation) -> Result<bool, ErrorReport> {
-    let table = Relation::open(relation::oid(target))?;
+#[pg_extern(sql = r#"
+CREATE FUNCTION gemba."unaudit"("target" regclass) RETURNS bool
+  VOLATILE PARALLEL UNSAFE SET search_path TO pg_catalog, pg_temp
+  LANGUAGE c AS 'MODULE_PATHNAME', 'unaudit_wrapper';
+"#)]
+fn unaudit(target: Option<pg_sys::Oid>) -> Result<bool, ErrorReport> {
+    let table = Relation::open(relation::given(target)?)?;
     role::require_owner(&table)?;
     refuse_partition(&table)?;
     Ok(role::as_extension(|| {
@@ -89,8 +95,8 @@ fn unaudit(target: PgRelation) -> Result<bool, ErrorReport> {
 }
 
 /// The table, which the caller owns and which can be audited.
-fn auditable(target: PgRelation) -> Result<Relation> {
-    let table = Relation::open(relation::oid(target))?;
+fn auditable(target: Option<pg_sys::Oid>) -> Result<Relation> {
+    let table = Relation::open(relation::given(target)?)?;
     role::require_owner(&table)?;
     if !matches!(table.kind, 'r' | 'p') {
         return Err(Error::new(
@@ -109,7 +115,62 @@ fn auditable(target: PgRelation) -> Result<Relation> {
             .hint("the audit trail, the engine's catalog and the server's own tables are not"));
     }
     refuse_partition(&table)?;
+    refuse_foreign_partitions(&table)?;
+    refuse_relatives(&table)?;
     Ok(table)
+}
+
+/// No table of changed rows can be had of a foreign one, and without those nothing could be written.
+fn refuse_foreign_partitions(table: &Relation) -> Result<()> {
+    let foreign = spi::read_one::<pg_sys::Oid>(
+        "SELECT c.oid FROM pg_catalog.pg_partition_tree($1) p JOIN pg_catalog.pg_class c ON c.oid = p.relid
+          WHERE c.relkind = 'f' ORDER BY p.level, c.oid LIMIT 1",
+        &[table.oid.into()],
+    )?;
+    let Some(foreign) = foreign else {
+        return Ok(());
+    };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+        "a table with foreign partitions cannot be audited",
+    )
+    .detail(format!(
+        "{} is a foreign partition of {}",
+        Relation::open(foreign)?.sql(),
+        table.sql()
+    ))
+    .hint("detach the foreign partition first"))
+}
+
+/// A statement on a table fires no trigger of those that inherit from it, but changes their rows.
+fn refuse_relatives(table: &Relation) -> Result<()> {
+    let relative = spi::read_row(
+        "SELECT i.inhparent = $1, CASE WHEN i.inhparent = $1 THEN i.inhrelid ELSE i.inhparent END
+           FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+          WHERE $1 IN (i.inhparent, i.inhrelid) AND NOT c.relispartition AND c.relkind IN ('r', 'f')
+          ORDER BY 1, 2 LIMIT 1",
+        &[table.oid.into()],
+        |row| {
+            Ok((
+                row.get::<bool>(1)?.unwrap_or_default(),
+                row.get::<pg_sys::Oid>(2)?.unwrap_or(pg_sys::InvalidOid),
+            ))
+        },
+    )?;
+    let Some((is_parent, other)) = relative else {
+        return Ok(());
+    };
+    let (name, other) = (table.sql(), Relation::open(other)?.sql());
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "a table with inheritance cannot be audited",
+    )
+    .detail(if is_parent {
+        format!("{other} inherits from {name}")
+    } else {
+        format!("{name} inherits from {other}")
+    })
+    .hint("use partitions instead, or end it with ALTER TABLE ... NO INHERIT"))
 }
 
 fn refuse_partition(table: &Relation) -> Result<()> {
@@ -167,12 +228,24 @@ fn change(
 ) -> Result<bool> {
     role::as_extension(|| {
         let options = options(triggers::options(table.oid)?)?;
-        if !triggers::watch(table, &options)? {
+        // Renamed, a table has a trail that does not say when it began.
+        if !triggers::watch(table, &options)? && is_marked(table)? {
             return Ok(false);
         }
         note(table, "AUDIT", &options);
         Ok(true)
     })
+}
+
+/// Does the log say, under the table's name, that it is audited?
+fn is_marked(table: &Relation) -> Result<bool> {
+    let last = spi::read_one::<String>(
+        "SELECT l.operation::text FROM cloudwatcher.audit_logs l
+          WHERE l.table_name = $1 AND l.record_id IS NULL AND l.operation IN ('AUDIT', 'UNAUDIT')
+          ORDER BY l.id DESC LIMIT 1",
+        &[table.sql().into()],
+    )?;
+    Ok(last.as_deref() == Some("AUDIT"))
 }
 
 /// An entry about the trail itself.

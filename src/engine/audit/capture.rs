@@ -8,14 +8,15 @@
 #![expect(unsafe_code, reason = "a trigger, called by PostgreSQL itself")]
 
 use super::log::Log;
+use super::record;
 use super::table::{self, Column, Table};
 use crate::error::{Error, OrRaise};
 use crate::postgres::c_function::c_function;
-use crate::postgres::json_value::Converter;
+use crate::postgres::json_value::{Converter, LEFT_OUT};
 use crate::postgres::jsonb_writer::{Keys, ObjectWriter};
 use crate::postgres::{trigger, varlena};
 use pgrx::pg_sys::{self, Datum};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 #[rustfmt::skip]
 mod exported {
@@ -25,6 +26,12 @@ mod exported {
 }
 
 const MASK: &[u8] = b"***";
+
+/// Bytes of text that the values of an entry may take up, so that it can be dumped and sealed.
+const LONGEST: usize = 128 << 20;
+
+/// Keys that are read ahead.
+const AHEAD: usize = 1_000;
 
 /// # Safety
 /// `fcinfo` is the argument of a call by PostgreSQL.
@@ -134,6 +141,26 @@ impl Rows {
         }
     }
 
+    /// The same rows from the first one on, to be read apart from these.
+    fn twin(&self) -> Self {
+        // SAFETY: as `open`; the slot knows the descriptor.
+        unsafe {
+            let pointer =
+                pg_sys::tuplestore_alloc_read_pointer(self.store, pg_sys::EXEC_FLAG_REWIND as i32);
+            pg_sys::tuplestore_select_read_pointer(self.store, pointer);
+            pg_sys::tuplestore_rescan(self.store);
+            let slot = pg_sys::MakeSingleTupleTableSlot(
+                (*self.slot).tts_tupleDescriptor,
+                &raw const pg_sys::TTSOpsMinimalTuple,
+            );
+            Self {
+                pointer,
+                slot,
+                ..*self
+            }
+        }
+    }
+
     fn next(&mut self) -> Option<Row> {
         // SAFETY: the slot is of the rows' descriptor; deforming fills as many values as that has.
         unsafe {
@@ -184,6 +211,16 @@ struct Writer<'a> {
     key: Vec<Converter>,
     object: ObjectWriter,
     record: Vec<u8>,
+    ahead: Option<Ahead>,
+    /// Columns, by number, for which an entry has no room.
+    left_out: Vec<usize>,
+}
+
+/// Keys that are read before their rows' turn comes: what they are as text depends on settings, which are not
+/// changed for each of them.
+struct Ahead {
+    rows: Rows,
+    keys: VecDeque<Vec<u8>>,
 }
 
 impl<'a> Writer<'a> {
@@ -203,7 +240,45 @@ impl<'a> Writer<'a> {
                 .collect(),
             object: ObjectWriter::default(),
             record: Vec::new(),
+            ahead: None,
+            left_out: Vec::new(),
         }
+    }
+
+    /// For these rows, one after the other.
+    fn of_rows(table: &'a Table, rows: &Rows) -> Self {
+        let ahead = table.key_settings.then(|| Ahead {
+            rows: rows.twin(),
+            keys: VecDeque::new(),
+        });
+        Self {
+            ahead,
+            ..Self::new(table)
+        }
+    }
+
+    /// Notes the key of the row whose turn it is.
+    ///
+    /// # Safety
+    /// The row is one of the table's.
+    unsafe fn next_key(&mut self, log: &mut Log, row: Row) {
+        let Some(mut ahead) = self.ahead.take() else {
+            // SAFETY: as the caller says.
+            return log.in_row_memory(|| unsafe { self.read_key(row) });
+        };
+        if ahead.keys.is_empty() {
+            record::with_key_settings(|| {
+                while ahead.keys.len() < AHEAD
+                    && let Some(row) = ahead.rows.next()
+                {
+                    // SAFETY: they are the same rows.
+                    log.in_row_memory(|| unsafe { self.write_key(row) });
+                    ahead.keys.push_back(self.record.clone());
+                }
+            });
+        }
+        self.record = ahead.keys.pop_front().unwrap_or_default();
+        self.ahead = Some(ahead);
     }
 
     /// Notes the row's key.
@@ -211,6 +286,19 @@ impl<'a> Writer<'a> {
     /// # Safety
     /// The row is one of the table's.
     unsafe fn read_key(&mut self, row: Row) {
+        // SAFETY: as the caller says.
+        unsafe {
+            if self.table.key_settings {
+                record::with_key_settings(|| self.write_key(row));
+            } else {
+                self.write_key(row);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The row is one of the table's.
+    unsafe fn write_key(&mut self, row: Row) {
         self.record.clear();
         // SAFETY: the columns are the table's.
         unsafe {
@@ -237,28 +325,80 @@ impl<'a> Writer<'a> {
                 }
             }
         }
+        if self.record.len() > record::LONGEST {
+            let id = record::id(&String::from_utf8_lossy(&self.record)).into_owned();
+            self.record = id.into_bytes();
+        }
     }
 
     fn record(&self) -> Option<&[u8]> {
         (!self.key.is_empty()).then_some(self.record.as_slice())
     }
 
-    /// The row as an object of these columns, by number; the keys are theirs.
+    /// The row as an object of these columns, by number; the keys are theirs. Adds to the length of the entry;
+    /// where that is too long, the object is not whole.
     ///
     /// # Safety
     /// The row is one of the table's.
-    unsafe fn write(&mut self, row: Row, keys: &Keys, columns: impl Iterator<Item = usize>) {
+    unsafe fn write(
+        &mut self,
+        row: Row,
+        keys: &Keys,
+        columns: impl Iterator<Item = usize>,
+        length: &mut usize,
+    ) {
         self.object.begin(keys);
         for number in columns {
+            if *length > LONGEST {
+                return;
+            }
             let column = &self.table.columns[number];
             // SAFETY: the column is the table's, and its converter of its type.
             unsafe {
                 match row.value(column.place) {
                     None => self.object.null(),
                     Some(_) if column.masked => self.object.string(MASK),
-                    Some(value) => self.values[number].write(value, &mut self.object),
+                    Some(_) if self.left_out.contains(&number) => self.object.string(LEFT_OUT),
+                    Some(value) => *length += self.values[number].write(value, &mut self.object),
                 }
             }
+        }
+    }
+
+    fn close(self) {
+        if let Some(ahead) = self.ahead {
+            ahead.rows.close();
+        }
+    }
+
+    /// Leaves out the largest of these columns, so that the entry is not too long.
+    ///
+    /// # Safety
+    /// The rows are the table's.
+    #[cold]
+    unsafe fn leave_out(&mut self, log: &mut Log, rows: &[Row], columns: &[usize]) {
+        let mut lengths = Vec::with_capacity(columns.len());
+        for &number in columns {
+            let column = &self.table.columns[number];
+            let only = Keys::of(std::iter::once(column.name.as_bytes()));
+            let mut length = 0;
+            for row in rows {
+                let mut of_row = 0;
+                // SAFETY: as the caller says.
+                log.in_row_memory(|| unsafe {
+                    self.write(*row, &only, std::iter::once(number), &mut of_row);
+                });
+                length += of_row;
+            }
+            lengths.push((length, number));
+        }
+        lengths.sort_unstable();
+        let mut all: usize = lengths.iter().map(|(length, _)| length).sum();
+        while all > LONGEST
+            && let Some((length, number)) = lengths.pop()
+        {
+            all -= length;
+            self.left_out.push(number);
         }
     }
 
@@ -268,11 +408,18 @@ impl<'a> Writer<'a> {
     /// The row is one of the table's.
     unsafe fn log_row(&mut self, log: &mut Log, row: Row, new: bool) {
         let table = self.table;
+        let columns = 0..table.columns.len();
+        let mut length = 0;
         // SAFETY: as the caller says.
-        log.in_row_memory(|| unsafe {
-            self.read_key(row);
-            self.write(row, &table.keys, 0..table.columns.len());
-        });
+        unsafe {
+            self.next_key(log, row);
+            log.in_row_memory(|| self.write(row, &table.keys, columns.clone(), &mut length));
+            if length > LONGEST {
+                self.leave_out(log, &[row], &columns.clone().collect::<Vec<_>>());
+                log.in_row_memory(|| self.write(row, &table.keys, columns, &mut 0));
+                self.left_out.clear();
+            }
+        }
         let size = self.object.size();
         let values = Some(log.in_batch_memory(|| self.object.finish()));
         let (old, new) = if new { (None, values) } else { (values, None) };
@@ -285,7 +432,7 @@ impl<'a> Writer<'a> {
 /// # Safety
 /// The rows are the table's.
 unsafe fn inserted(table: &Table, mut rows: Rows, operation: &str) {
-    let mut writer = Writer::new(table);
+    let mut writer = Writer::of_rows(table, &rows);
     let mut log = Log::open(&table.name, operation, rows.count);
     let new = operation == "INSERT";
     while let Some(row) = rows.next() {
@@ -293,6 +440,7 @@ unsafe fn inserted(table: &Table, mut rows: Rows, operation: &str) {
         unsafe { writer.log_row(&mut log, row, new) };
     }
     log.finish();
+    writer.close();
     rows.close();
 }
 
@@ -309,7 +457,7 @@ struct Changes {
 /// # Safety
 /// The rows are the table's.
 unsafe fn updated(table: &Table, mut old: Rows, mut new: Rows) {
-    let mut writer = Writer::new(table);
+    let mut writer = Writer::of_rows(table, &new);
     let mut changes = Changes::default();
     let mut log = Log::open(&table.name, "UPDATE", old.count);
     while let (Some(before), Some(after)) = (old.next(), new.next()) {
@@ -317,6 +465,7 @@ unsafe fn updated(table: &Table, mut old: Rows, mut new: Rows) {
         unsafe { log_change(&mut writer, &mut log, &mut changes, before, after) };
     }
     log.finish();
+    writer.close();
     old.close();
     new.close();
 }
@@ -331,6 +480,11 @@ unsafe fn log_change(
     after: Row,
 ) {
     let table = writer.table;
+    if writer.ahead.is_some() {
+        // Its turn passes, also where nothing changed.
+        // SAFETY: as the caller says.
+        unsafe { writer.next_key(log, after) };
+    }
     changes.columns.clear();
     log.in_row_memory(|| {
         for (number, column) in table.columns.iter().enumerate() {
@@ -355,19 +509,42 @@ unsafe fn log_change(
         changes.keys = Keys::of(names);
         changes.of_keys.clone_from(&changes.columns);
     }
-    let mut size = 0;
-    let mut values = [None, None];
-    for (row, value) in [before, after].into_iter().zip(&mut values) {
-        log.in_row_memory(|| {
-            // SAFETY: as the caller says.
-            unsafe { writer.write(row, &changes.keys, changes.columns.iter().copied()) }
-        });
-        size += writer.object.size();
-        *value = Some(log.in_batch_memory(|| writer.object.finish()));
-    }
     // SAFETY: as the caller says.
-    log.in_row_memory(|| unsafe { writer.read_key(after) });
-    log.add(writer.record(), values[0], values[1], size);
+    unsafe {
+        let (mut values, mut size, length) = write_both(writer, log, changes, before, after);
+        if length > LONGEST {
+            writer.leave_out(log, &[before, after], &changes.columns);
+            (values, size, _) = write_both(writer, log, changes, before, after);
+            writer.left_out.clear();
+        }
+        if writer.ahead.is_none() {
+            log.in_row_memory(|| writer.read_key(after));
+        }
+        log.add(writer.record(), values[0], values[1], size);
+    }
+}
+
+/// The changes of a row, and how many bytes they take up, here and at most as text.
+///
+/// # Safety
+/// The rows are the table's.
+unsafe fn write_both(
+    writer: &mut Writer,
+    log: &mut Log,
+    changes: &Changes,
+    before: Row,
+    after: Row,
+) -> ([Option<Datum>; 2], usize, usize) {
+    let (mut size, mut length) = (0, 0);
+    let values = [before, after].map(|row| {
+        let columns = changes.columns.iter().copied();
+        // SAFETY: as the caller says.
+        log.in_row_memory(|| unsafe { writer.write(row, &changes.keys, columns, &mut length) });
+        size += writer.object.size();
+        // What is not whole is made again.
+        (length <= LONGEST).then(|| log.in_batch_memory(|| writer.object.finish()))
+    });
+    (values, size, length)
 }
 
 /// Are both rows the same here, to the last bit?

@@ -7,6 +7,20 @@ use super::place::Place;
 use pg_sys::Datum;
 use pgrx::pg_sys;
 
+// A batch is thousands of these: what pgrx does around each call that may fail is done around all of them.
+unsafe extern "C-unwind" {
+    fn index_insert(
+        index: pg_sys::Relation,
+        values: *mut Datum,
+        nulls: *mut bool,
+        row: pg_sys::ItemPointer,
+        table: pg_sys::Relation,
+        unique: pg_sys::IndexUniqueCheck::Type,
+        unchanged: bool,
+        info: *mut pg_sys::IndexInfo,
+    ) -> bool;
+}
+
 /// What tells one record from the other in [`super::place::COLUMNS`].
 const RECORD: usize = 3;
 
@@ -95,6 +109,13 @@ impl Indexes {
     /// # Safety
     /// As for [`Self::insert`].
     unsafe fn insert_into(&self, index: &Plain, slots: &[*mut pg_sys::TupleTableSlot]) {
+        // SAFETY: as the caller says; an error jumps over nothing that would have to be dropped.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| self.insert_all(index, slots)) }
+    }
+
+    /// # Safety
+    /// As for [`Self::insert`], and within pgrx's guard: nothing here may need to be dropped.
+    unsafe fn insert_all(&self, index: &Plain, slots: &[*mut pg_sys::TupleTableSlot]) {
         let mut values = [Datum::null(); pg_sys::INDEX_MAX_KEYS as usize];
         let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
         let mut last_page = None;
@@ -110,7 +131,7 @@ impl Indexes {
                     values[number] = *(*slot).tts_values.add(column);
                     nulls[number] = *(*slot).tts_isnull.add(column);
                 }
-                pg_sys::index_insert(
+                index_insert(
                     index.index,
                     values.as_mut_ptr(),
                     nulls.as_mut_ptr(),

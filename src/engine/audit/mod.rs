@@ -6,6 +6,7 @@
 //! - `api`: puts tables under audit
 //! - `triggers`, `options`: what makes a table an audited one, and what is logged of it
 //! - `capture`: the trigger; `table`: what a process knows about a table
+//! - `record`: what an entry calls its row
 //! - `log`, `place`, `indexes`: writing entries, and where to; `ids`, `who`: what they all have
 //! - `access`: counts who reads what; `seals`: the proof; `history`: what a row was
 
@@ -16,6 +17,7 @@ mod indexes;
 mod log;
 mod options;
 mod place;
+pub mod record;
 mod table;
 pub mod triggers;
 mod who;

@@ -6,7 +6,7 @@ use super::{LOG, table};
 use crate::engine::partitions::ensure_written;
 use crate::engine::partitions::set::{self, Set};
 use crate::error::{Error, OrRaise, Result};
-use crate::postgres::{role, time};
+use crate::postgres::{role, spi, time};
 use pgrx::{PgTupleDesc, pg_sys};
 use std::cell::Cell;
 
@@ -26,6 +26,24 @@ pub const COLUMNS: [&str; 14] = [
     "system_id",
     "statement_at",
     "created_at",
+];
+
+/// Their types, and whether they may stay empty.
+const TYPES: [(pg_sys::Oid, bool); COLUMNS.len()] = [
+    (pg_sys::UUIDOID, false),
+    (pg_sys::TEXTOID, false),
+    (pg_sys::VARCHAROID, false),
+    (pg_sys::TEXTOID, true),
+    (pg_sys::UUIDOID, true),
+    (pg_sys::TEXTOID, false),
+    (pg_sys::JSONBOID, true),
+    (pg_sys::JSONBOID, true),
+    (pg_sys::TEXTOID, true),
+    (pg_sys::INETOID, true),
+    (pg_sys::INT8OID, false),
+    (pg_sys::INT8OID, false),
+    (pg_sys::TIMESTAMPTZOID, false),
+    (pg_sys::TIMESTAMPTZOID, false),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -143,7 +161,7 @@ fn columns(leaf: pg_sys::Oid) -> Result<[usize; COLUMNS.len()]> {
         descriptor
     };
     let mut columns = [0; COLUMNS.len()];
-    for (place, name) in columns.iter_mut().zip(COLUMNS) {
+    for ((place, name), (type_, nullable)) in columns.iter_mut().zip(COLUMNS).zip(TYPES) {
         let column = descriptor
             .iter()
             .find(|a| !a.attisdropped && a.name() == name);
@@ -152,7 +170,34 @@ fn columns(leaf: pg_sys::Oid) -> Result<[usize; COLUMNS.len()]> {
                 .detail(format!("column {name:?}"))
                 .hint("deploy the module audit anew, or put the column back"));
         };
+        if column.atttypid != type_ || nullable && column.attnotnull {
+            return Err(altered(column)?);
+        }
         *place = column.attnum as usize - 1;
     }
-    Ok(columns)
+    // Entries are written past the executor, which would fill such columns.
+    let unknown = descriptor.iter().find(|a| {
+        !a.attisdropped
+            && !COLUMNS.contains(&a.name())
+            && (a.attnotnull || a.attgenerated != 0 as std::ffi::c_char)
+    });
+    match unknown {
+        Some(column) => Err(altered(column)?),
+        None => Ok(columns),
+    }
+}
+
+fn altered(column: &pg_sys::FormData_pg_attribute) -> Result<Error> {
+    let type_name = spi::read_one::<String>(
+        "SELECT pg_catalog.format_type($1, NULL)",
+        &[column.atttypid.into()],
+    )?;
+    let null = if column.attnotnull { " NOT NULL" } else { "" };
+    Ok(Error::state("a column of the audit log was altered")
+        .detail(format!(
+            "column {:?} of type {}{null}",
+            column.name(),
+            type_name.unwrap_or_default()
+        ))
+        .hint("give the column back the type that the module audit made it with; further columns have to be nullable and not generated"))
 }

@@ -48,6 +48,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     pub keys: Keys,
     pub key: Vec<KeyColumn>,
+    /// Are there types in the key whose texts depend on settings of the session?
+    pub key_settings: bool,
     pub full_rows: bool,
 }
 
@@ -96,13 +98,24 @@ unsafe fn read(relation: pg_sys::Relation, options: &str) -> Table {
     };
     // SAFETY: the caller vouches for the relation; its descriptor is copied.
     let (descriptor, named, key) = unsafe {
+        let named = root(relation);
         (
             PgTupleDesc::from_pg_copy((*relation).rd_att),
-            root(relation),
-            primary_key(relation),
+            named,
+            key_names(relation, named),
         )
     };
     let attributes: Vec<_> = descriptor.iter().filter(|a| !a.attisdropped).collect();
+    let hidden = key
+        .iter()
+        .any(|name| options.columns().any(|other| name == other));
+    let key: Vec<_> = key
+        .iter()
+        .filter_map(|name| attributes.iter().find(|a| a.name() == name))
+        .map(|a| (a.attnum, a.atttypid))
+        // What is kept out of the values is not told by the row's name either.
+        .filter(|_| !hidden)
+        .collect();
     // A list that names what is not there any more may have meant any other column.
     let complete = options
         .columns()
@@ -120,24 +133,26 @@ unsafe fn read(relation: pg_sys::Relation, options: &str) -> Table {
             by_value: a.attbyval,
             length: a.attlen,
             masked: options.mask.iter().any(|name| a.name() == name)
-                || !complete && !key.contains(&a.attnum),
+                || !complete && key.iter().all(|(number, _)| *number != a.attnum),
         })
         .collect();
     columns.sort_unstable_by(|a, b| in_order(a.name.as_bytes(), b.name.as_bytes()));
     let key = key
-        .iter()
-        .filter_map(|number| attributes.iter().find(|a| a.attnum == *number))
-        .map(|a| KeyColumn {
-            place: a.attnum as usize - 1,
-            type_: a.atttypid,
-            kind: Kind::of(a.atttypid),
+        .into_iter()
+        .map(|(number, type_)| KeyColumn {
+            place: number as usize - 1,
+            type_,
+            kind: Kind::of(type_),
         })
-        .collect();
+        .collect::<Vec<_>>();
     Table {
         name: name_of(named),
         named,
         keys: Keys::of(columns.iter().map(|column| column.name.as_bytes())),
         columns,
+        key_settings: key
+            .iter()
+            .any(|column| column.kind.depends_on_settings(column.type_)),
         key,
         full_rows: options.full_rows,
     }
@@ -176,11 +191,33 @@ fn name_of(table: Oid) -> String {
     }
 }
 
-/// The numbers of its columns, also of a key that is only checked at the end of the transaction.
+/// The columns of the primary key that tells rows apart under the name that they are logged by: a partition may
+/// have one of its own.
 ///
 /// # Safety
 /// The relation is open.
-unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<i16> {
+unsafe fn key_names(relation: pg_sys::Relation, named: Oid) -> Vec<String> {
+    // SAFETY: the caller vouches for the relation; the other one is opened and closed here.
+    unsafe {
+        if (*relation).rd_id == named {
+            return primary_key(relation);
+        }
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let root = pg_sys::try_relation_open(named, lock);
+        if root.is_null() {
+            return Vec::new();
+        }
+        let names = primary_key(root);
+        pg_sys::relation_close(root, lock);
+        names
+    }
+}
+
+/// The names of its columns, also of a key that is only checked at the end of the transaction.
+///
+/// # Safety
+/// The relation is open.
+unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<String> {
     // SAFETY: each index is opened and closed; its columns are as many as it says.
     unsafe {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
@@ -196,7 +233,12 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> Vec<i16> {
             });
             pg_sys::index_close(index, lock);
             if let Some(columns) = columns {
-                return columns;
+                let descriptor = PgTupleDesc::from_pg_copy((*relation).rd_att);
+                let name = |number: &i16| {
+                    let column = descriptor.iter().find(|a| a.attnum == *number);
+                    column.map(|a| a.name().to_owned())
+                };
+                return columns.iter().filter_map(name).collect();
             }
         }
     }

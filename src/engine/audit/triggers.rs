@@ -2,10 +2,10 @@
 //! each partition has them too.
 
 use super::options::Options;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
 use crate::postgres::spi::{self, ident, literal};
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 /// Name, when it fires, and what it wants to see.
 const TRIGGERS: [(&str, &str); 4] = [
@@ -83,6 +83,13 @@ fn put(table: &Relation, options: &Options) -> Result<bool> {
     let found = of(table.oid)?;
     let argument = options.text();
     let mut changed = false;
+    // One that was renamed would log everything twice.
+    for other in &found {
+        if TRIGGERS.iter().all(|(name, _)| *name != other.name) {
+            drop(table, &other.name)?;
+            changed = true;
+        }
+    }
     for (name, fires) in TRIGGERS {
         // Making it takes a lock that writers hold; so not again.
         if found
@@ -90,6 +97,9 @@ fn put(table: &Relation, options: &Options) -> Result<bool> {
             .any(|found| found.name == name && found.on && found.options == argument)
         {
             continue;
+        }
+        if found.iter().all(|found| found.name != name) {
+            refuse_other(table, name)?;
         }
         spi::write(
             &format!(
@@ -126,10 +136,32 @@ pub fn watch_leaf(parent: pg_sys::Oid, leaf: &Relation) -> Result<()> {
 pub fn unwatch_leaf(table: &Relation) -> Result<bool> {
     let found = of(table.oid)?;
     for trigger in &found {
-        spi::write(
-            &format!("DROP TRIGGER {} ON {}", ident(&trigger.name), table.sql()),
-            &[],
-        )?;
+        drop(table, &trigger.name)?;
     }
     Ok(!found.is_empty())
+}
+
+fn drop(table: &Relation, name: &str) -> Result<()> {
+    spi::write(
+        &format!("DROP TRIGGER {} ON {}", ident(name), table.sql()),
+        &[],
+    )?;
+    Ok(())
+}
+
+/// Somebody's own trigger of this name is not replaced.
+fn refuse_other(table: &Relation, name: &str) -> Result<()> {
+    let there = spi::read_one::<bool>(
+        "SELECT true FROM pg_catalog.pg_trigger t WHERE t.tgrelid = $1 AND t.tgname = $2::name",
+        &[table.oid.into(), name.into()],
+    )?;
+    match there {
+        None => Ok(()),
+        Some(_) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            "the table has a trigger of this name already",
+        )
+        .detail(format!("trigger {name:?} of table {}", table.sql()))
+        .hint("rename that trigger, and call gemba.audit() again")),
+    }
 }

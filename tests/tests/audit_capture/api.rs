@@ -130,3 +130,117 @@ fn without_a_log() -> Result<()> {
     expect_sqlstate(client.batch_execute("INSERT INTO t VALUES (3)"), "55000");
     Ok(())
 }
+
+#[test]
+fn tables_that_statements_reach_in_other_ways() -> Result<()> {
+    let (_db, mut client) = audited(
+        "audit_relatives",
+        "CREATE TABLE s.t (id int PRIMARY KEY); CREATE TABLE s.parent (id int); CREATE TABLE s.child () INHERITS (s.parent);
+         CREATE FOREIGN DATA WRAPPER w; CREATE SERVER v FOREIGN DATA WRAPPER w;
+         CREATE TABLE s.p (id int) PARTITION BY RANGE (id); CREATE TABLE s.here PARTITION OF s.p FOR VALUES FROM (0) TO (1);
+         CREATE FOREIGN TABLE s.away PARTITION OF s.p FOR VALUES FROM (1) TO (2) SERVER v",
+    )?;
+    for (name, sqlstate, other) in [
+        ("s.parent", "0A000", "s.child inherits"),
+        ("s.child", "0A000", "s.parent"),
+        ("s.p", "42809", "s.away"),
+    ] {
+        let error = expect_sqlstate(
+            client.batch_execute(&format!("SELECT gemba.audit('{name}')")),
+            sqlstate,
+        );
+        assert!(
+            error.detail().is_some_and(|detail| detail.contains(other)) && error.hint().is_some(),
+            "{name}: {error:?}"
+        );
+    }
+    client.batch_execute("ALTER TABLE s.child NO INHERIT s.parent; DROP FOREIGN TABLE s.away")?;
+    for name in ["s.parent", "s.child", "s.p"] {
+        assert_eq!(
+            value(&mut client, &format!("SELECT gemba.audit('{name}')")),
+            "t"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn tables_that_are_none() -> Result<()> {
+    let (_db, mut client) = audited("audit_no_table", "CREATE TABLE s.t (id int PRIMARY KEY)")?;
+    for function in ["audit", "audit_options", "unaudit"] {
+        for (table, sqlstate) in [("NULL", "22004"), ("0", "42P01"), ("99999", "42P01")] {
+            let call = format!("SELECT gemba.{function}({table}::oid::regclass)");
+            let error = expect_sqlstate(client.batch_execute(&call), sqlstate);
+            assert!(
+                error.hint().is_some() && error.detail().is_some(),
+                "{call}: {error:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn triggers_of_other_names_and_of_others() -> Result<()> {
+    let (_db, mut client) = audited(
+        "audit_trigger_names",
+        "CREATE TABLE s.t (id int PRIMARY KEY); CREATE TABLE s.own (id int PRIMARY KEY)",
+    )?;
+    client.batch_execute("ALTER TRIGGER gemba_audit_insert ON s.t RENAME TO mine")?;
+    assert_eq!(value(&mut client, "SELECT gemba.audit('s.t')"), "t");
+    client.batch_execute("INSERT INTO s.t VALUES (1)")?;
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT record_id FROM cloudwatcher.audit_logs WHERE operation = 'INSERT'"
+        ),
+        ["1"]
+    );
+    assert_eq!(value(&mut client, "SELECT gemba.audit('s.t')"), "f");
+    client.batch_execute(
+        "CREATE FUNCTION s.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER gemba_audit_update BEFORE UPDATE ON s.own FOR EACH ROW EXECUTE FUNCTION s.f()",
+    )?;
+    let error = expect_sqlstate(client.batch_execute("SELECT gemba.audit('s.own')"), "42710");
+    assert!(
+        error
+            .detail()
+            .is_some_and(|detail| detail.contains("gemba_audit_update"))
+    );
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT tgfoid::regproc FROM pg_trigger WHERE tgrelid = 's.own'::regclass AND NOT tgisinternal"
+        ),
+        "s.f"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_new_name_is_marked() -> Result<()> {
+    let (_db, mut client) = audited("audit_renamed", "CREATE TABLE s.t (id int PRIMARY KEY)")?;
+    client.batch_execute("ALTER TABLE s.t RENAME TO u")?;
+    assert_eq!(value(&mut client, "SELECT gemba.audit('s.u')"), "t");
+    assert_eq!(value(&mut client, "SELECT gemba.audit('s.u')"), "f");
+    client.batch_execute("CREATE TABLE s.t (id int PRIMARY KEY); SELECT gemba.audit('s.t'); SELECT gemba.unaudit('s.t'); DROP TABLE s.t; ALTER TABLE s.u RENAME TO t")?;
+    assert_eq!(
+        value(&mut client, "SELECT gemba.audit('s.t')"),
+        "t",
+        "the last mark of that name is of another table"
+    );
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT operation, table_name FROM cloudwatcher.audit_logs WHERE table_name LIKE 's.%' ORDER BY id"
+        ),
+        [
+            "AUDIT | s.t",
+            "AUDIT | s.u",
+            "AUDIT | s.t",
+            "UNAUDIT | s.t",
+            "AUDIT | s.t"
+        ]
+    );
+    Ok(())
+}

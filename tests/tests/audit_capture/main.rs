@@ -1,8 +1,11 @@
 //! What the audit trail's triggers write: one entry for each row that a statement changed, as it was and as it is.
 
+mod altered_log;
 mod api;
 mod concurrency;
 mod definition;
+mod keys;
+mod limits;
 mod operations;
 mod options;
 mod partitions;

@@ -49,7 +49,9 @@ fn excluded_and_masked_columns() -> Result<()> {
     assert_eq!(
         value(
             &mut client,
-            "SELECT count(*) FROM cloudwatcher.audit_logs l WHERE l::text ~ 'hush|other|1234|4321'"
+            // Times and ids may have such digits by chance.
+            "SELECT count(*) FROM cloudwatcher.audit_logs l
+              WHERE concat_ws(' ', record_id, old_values, new_values, change_reason) ~ 'hush|other|1234|4321'"
         ),
         "0"
     );

@@ -59,6 +59,5 @@ pub fn problems(client: &mut Client) -> Vec<String> {
     )
 }
 
-/// What an audited table's triggers do, in SQL, for a test that is about something else: `audit_test.watch(table,
-/// exclude, mask, full_rows)` and `audit_test.unwatch(table)`.
+/// `audit_test.watch(table, exclude, mask, full_rows)` puts a table under audit, `audit_test.unwatch(table)` ends that.
 pub const WATCH: &str = include_str!("watch.sql");

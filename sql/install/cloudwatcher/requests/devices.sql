@@ -18,7 +18,7 @@ CREATE FUNCTION cloudwatcher.connect_device(device_id text, connection_type text
       RAISE EXCEPTION 'connection_type is not one of its values' USING ERRCODE = '22023',
         DETAIL = format('connection_type %L', connect_device.connection_type), HINT = 'use ''websocket'', ''polling'' or ''webhook''';
     END IF;
-    who := cloudwatcher._hold_device(connect_device.device_id);
+    who := cloudwatcher._hold_device(connect_device.device_id, true);
     SELECT d.dept_id INTO department FROM cloudwatcher.devices d WHERE d.device_id = connect_device.device_id;
     moment := clock_timestamp();
     SELECT c.id, c.connection_type, c.last_seen_at, c.last_seen_at < moment - s.offline_after AS lost INTO present
@@ -31,7 +31,7 @@ CREATE FUNCTION cloudwatcher.connect_device(device_id text, connection_type text
       RETURN present.id;
     END IF;
     UPDATE cloudwatcher.device_connections c
-       SET disconnected_at = CASE WHEN present.lost THEN c.last_seen_at ELSE greatest(moment, c.connected_at) END
+       SET disconnected_at = CASE WHEN present.lost THEN greatest(c.last_seen_at, c.connected_at) ELSE greatest(moment, c.connected_at) END
      WHERE c.id = present.id;
     INSERT INTO cloudwatcher.device_connections
            (device_id, dept_id, user_id, connection_type, ip_address, connected_at, last_seen_at)
@@ -43,7 +43,7 @@ CREATE FUNCTION cloudwatcher.connect_device(device_id text, connection_type text
   $body$;
 
 -- One at a time reports on a device.
-CREATE FUNCTION cloudwatcher._hold_device(device text) RETURNS uuid
+CREATE FUNCTION cloudwatcher._hold_device(device text, register boolean) RETURNS uuid
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
@@ -52,12 +52,24 @@ CREATE FUNCTION cloudwatcher._hold_device(device text) RETURNS uuid
     IF current_setting('transaction_isolation') <> 'read committed' THEN
       PERFORM gemba._require_current_snapshots('devices cannot be reported on');
     END IF;
-    SELECT f.who INTO who FROM cloudwatcher._find_device(device, 'requests.create') AS f;
+    SELECT f.who INTO who FROM cloudwatcher._find_device(device, 'requests.create', register) AS f;
     PERFORM FROM cloudwatcher.devices d WHERE d.device_id = device FOR NO KEY UPDATE;
     RETURN who;
   END
   $body$;
 
+-- A connection that was silent for too long ended when the device was heard of last.
+CREATE FUNCTION cloudwatcher._end_silence(device text, moment timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    UPDATE cloudwatcher.device_connections c SET disconnected_at = greatest(c.last_seen_at, c.connected_at)
+      FROM cloudwatcher.settings s
+     WHERE c.device_id = device AND c.disconnected_at IS NULL AND c.last_seen_at < moment - s.offline_after;
+  END
+  $body$;
+
+-- Of the device, and of its connection, if it has one. (It does not open one.)
 CREATE FUNCTION cloudwatcher.device_alive(device_id text) RETURNS timestamptz
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -66,8 +78,9 @@ CREATE FUNCTION cloudwatcher.device_alive(device_id text) RETURNS timestamptz
     moment timestamptz;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.device_connections');
-    PERFORM cloudwatcher._hold_device(device_alive.device_id);
+    PERFORM cloudwatcher._hold_device(device_alive.device_id, false);
     moment := clock_timestamp();
+    PERFORM cloudwatcher._end_silence(device_alive.device_id, moment);
     UPDATE cloudwatcher.devices d SET last_seen_at = moment WHERE d.device_id = device_alive.device_id;
     UPDATE cloudwatcher.device_connections c SET last_seen_at = moment
      WHERE c.device_id = device_alive.device_id AND c.disconnected_at IS NULL;
@@ -85,8 +98,9 @@ CREATE FUNCTION cloudwatcher.disconnect_device(device_id text) RETURNS int
     seconds int;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.device_connections');
-    PERFORM cloudwatcher._hold_device(disconnect_device.device_id);
+    PERFORM cloudwatcher._hold_device(disconnect_device.device_id, false);
     moment := clock_timestamp();
+    PERFORM cloudwatcher._end_silence(disconnect_device.device_id, moment);
     UPDATE cloudwatcher.device_connections c SET last_seen_at = moment, disconnected_at = greatest(moment, c.connected_at)
      WHERE c.device_id = disconnect_device.device_id AND c.disconnected_at IS NULL
     RETURNING c.session_duration_seconds INTO seconds;

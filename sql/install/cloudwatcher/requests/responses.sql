@@ -23,7 +23,7 @@ CREATE FUNCTION cloudwatcher.pending_responses(device_id text, n int DEFAULT 100
   $body$;
 
 -- Locks a response that somebody reports on.
-CREATE FUNCTION cloudwatcher._hold_response(response uuid, OUT status text, OUT delivered_at timestamptz)
+CREATE FUNCTION cloudwatcher._hold_response(response uuid, permission text, OUT status text, OUT delivered_at timestamptz)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   #variable_conflict use_column
@@ -36,12 +36,12 @@ CREATE FUNCTION cloudwatcher._hold_response(response uuid, OUT status text, OUT 
     END IF;
     SELECT p.dept_id INTO department FROM cloudwatcher.responses p WHERE p.id = response;
     IF NOT FOUND THEN
-      PERFORM cloudwatcher._refuse_unseen('requests.create', 'response', response::text);
+      PERFORM cloudwatcher._refuse_unseen(permission, 'response', response::text);
     END IF;
-    PERFORM cloudwatcher._require_seen('requests.create', department, 'response', response::text);
+    PERFORM cloudwatcher._require_seen(permission, department, 'response', response::text);
     SELECT p.status, p.delivered_at INTO status, delivered_at FROM cloudwatcher.responses p WHERE p.id = response FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-      PERFORM cloudwatcher._refuse_unseen('requests.create', 'response', response::text);
+      PERFORM cloudwatcher._refuse_unseen(permission, 'response', response::text);
     END IF;
   END
   $body$;
@@ -53,7 +53,7 @@ CREATE FUNCTION cloudwatcher.acknowledge(response uuid) RETURNS timestamptz
   DECLARE
     held record;
   BEGIN
-    SELECT * INTO held FROM cloudwatcher._hold_response(response);
+    SELECT * INTO held FROM cloudwatcher._hold_response(response, 'requests.create');
     IF held.status = 'delivered' THEN
       RETURN held.delivered_at;
     ELSIF held.status <> 'ready' THEN
@@ -77,7 +77,7 @@ CREATE FUNCTION cloudwatcher.fail_response(response uuid, error text) RETURNS te
     IF fail_response.error IS NULL THEN
       PERFORM cloudwatcher._refuse_null('error');
     END IF;
-    SELECT * INTO held FROM cloudwatcher._hold_response(response);
+    SELECT * INTO held FROM cloudwatcher._hold_response(response, 'requests.create');
     IF held.status = 'failed' THEN
       RETURN held.status;
     ELSIF held.status <> 'ready' THEN
@@ -87,5 +87,28 @@ CREATE FUNCTION cloudwatcher.fail_response(response uuid, error text) RETURNS te
     UPDATE cloudwatcher.responses p SET status = 'failed' WHERE p.id = response;
     INSERT INTO cloudwatcher.response_metadata (response_id, key, value) VALUES (response, 'error', fail_response.error);
     RETURN 'failed';
+  END
+  $body$;
+
+-- What a request was answered waits for the device once more.
+CREATE FUNCTION cloudwatcher.retry_response(response uuid) RETURNS text
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  #variable_conflict use_column
+  DECLARE
+    held record;
+    request record;
+  BEGIN
+    SELECT * INTO held FROM cloudwatcher._hold_response(response, 'requests.write');
+    IF held.status <> 'failed' THEN
+      RETURN held.status;
+    END IF;
+    SELECT r.id, r.status INTO request
+      FROM cloudwatcher.responses p JOIN cloudwatcher.requests r ON r.id = p.request_id WHERE p.id = response;
+    IF request.status <> 'completed' THEN
+      PERFORM cloudwatcher._refuse_state(request.id, request.status, 'there is no answer yet; cloudwatcher.retry_request() has a failed one tried again');
+    END IF;
+    UPDATE cloudwatcher.responses p SET status = 'ready' WHERE p.id = response;
+    RETURN 'ready';
   END
   $body$;

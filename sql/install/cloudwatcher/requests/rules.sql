@@ -77,7 +77,7 @@ CREATE FUNCTION cloudwatcher._guard_request() RETURNS trigger
   BEGIN
     IF OLD.status = 'completed' THEN
       RAISE EXCEPTION 'a completed request cannot be changed' USING ERRCODE = '55000', DETAIL = format('request %s', OLD.id),
-        HINT = 'submit another one';
+        HINT = 'another payload is another request';
     END IF;
     IF NEW.status <> OLD.status
        AND NOT (OLD.status = 'pending' AND NEW.status = 'processing'
@@ -98,19 +98,22 @@ CREATE FUNCTION cloudwatcher._guard_response() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   BEGIN
-    -- (A request that is tried again is answered again.)
+    -- (A request that is tried again is answered again. What it was answered is delivered again.)
     IF NEW.status <> OLD.status
        AND NOT (OLD.status = 'processing' AND NEW.status IN ('ready', 'failed')
                 OR OLD.status = 'ready' AND NEW.status IN ('delivered', 'failed')
-                OR OLD.status = 'failed' AND NEW.status = 'processing')
+                OR OLD.status = 'failed' AND NEW.status IN ('processing', 'ready')
+                   AND (NEW.status = 'ready') = EXISTS (
+                     SELECT FROM cloudwatcher.requests r WHERE r.id = OLD.request_id AND r.status = 'completed'))
     THEN
       PERFORM cloudwatcher._refuse_transition('response', OLD.id, OLD.status, NEW.status);
     END IF;
-    IF OLD.status IN ('ready', 'delivered') AND (NEW.content IS DISTINCT FROM OLD.content OR NEW.ai_processed <> OLD.ai_processed)
+    IF (OLD.status IN ('ready', 'delivered') OR OLD.status = 'failed' AND NEW.status = 'ready')
+       AND (NEW.content IS DISTINCT FROM OLD.content OR NEW.ai_processed <> OLD.ai_processed)
        OR OLD.status = 'delivered' AND NEW.delivered_at IS DISTINCT FROM OLD.delivered_at
     THEN
       RAISE EXCEPTION 'an answer cannot be changed' USING ERRCODE = '55000', DETAIL = format('response %s is %s', OLD.id, OLD.status),
-        HINT = 'let the device submit another request';
+        HINT = 'let the device ask with another payload: that is another request';
     END IF;
     IF OLD.created_at < now() - interval '4 weeks' THEN
       PERFORM cloudwatcher._hold_archive();

@@ -2,7 +2,7 @@
 
 -- The department of a device, and who asks. One that nobody has heard of belongs to the department of the first who
 -- does, if that is clear.
-CREATE FUNCTION cloudwatcher._find_device(device text, permission text, OUT department uuid, OUT who uuid)
+CREATE FUNCTION cloudwatcher._find_device(device text, permission text, register boolean, OUT department uuid, OUT who uuid)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
   DECLARE
@@ -13,7 +13,9 @@ CREATE FUNCTION cloudwatcher._find_device(device text, permission text, OUT depa
       PERFORM cloudwatcher._refuse_null('device_id');
     END IF;
     SELECT d.dept_id, d.is_active INTO department, active FROM cloudwatcher.devices d WHERE d.device_id = device;
-    IF NOT FOUND THEN
+    IF NOT FOUND AND NOT register THEN
+      PERFORM cloudwatcher._refuse_unseen(permission, 'device', device);
+    ELSIF NOT FOUND THEN
       who := cloudwatcher._require(permission);
       IF device = '' OR length(device) > 50 THEN
         RAISE EXCEPTION 'device_id is out of its range' USING ERRCODE = '22023', DETAIL = format('%s characters', length(device)),
@@ -37,7 +39,8 @@ CREATE FUNCTION cloudwatcher._find_device(device text, permission text, OUT depa
   END
   $body$;
 
--- It was heard of. Not written down each time, and never waited for.
+-- It was heard of. Not written down each time, and never waited for. A connection that was silent for too long ended
+-- before.
 CREATE FUNCTION cloudwatcher._heard_of(device text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   AS $body$
@@ -47,7 +50,10 @@ CREATE FUNCTION cloudwatcher._heard_of(device text) RETURNS void
                     WHERE e.device_id = device AND (e.last_seen_at IS NULL OR e.last_seen_at < now() - interval '10 seconds')
                       FOR NO KEY UPDATE SKIP LOCKED);
     IF FOUND THEN
-      UPDATE cloudwatcher.device_connections c SET last_seen_at = now()
+      UPDATE cloudwatcher.device_connections c
+         SET disconnected_at = CASE WHEN c.last_seen_at < now() - s.offline_after THEN greatest(c.last_seen_at, c.connected_at) END,
+             last_seen_at = CASE WHEN c.last_seen_at < now() - s.offline_after THEN c.last_seen_at ELSE now() END
+        FROM cloudwatcher.settings s
        WHERE c.id = (SELECT e.id FROM cloudwatcher.device_connections e
                       WHERE e.device_id = device AND e.disconnected_at IS NULL FOR NO KEY UPDATE SKIP LOCKED);
     END IF;
@@ -64,6 +70,7 @@ CREATE FUNCTION cloudwatcher.submit_request(
     department uuid;
     who uuid;
     hash text;
+    known record;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.requests');
     IF submit_request.request_type IS NULL OR submit_request.payload IS NULL THEN
@@ -82,7 +89,7 @@ CREATE FUNCTION cloudwatcher.submit_request(
       PERFORM cloudwatcher._check_metadata(submit_request.metadata);
     END IF;
     SELECT f.department, f.who INTO department, who
-      FROM cloudwatcher._find_device(submit_request.device_id, 'requests.create') AS f;
+      FROM cloudwatcher._find_device(submit_request.device_id, 'requests.create', true) AS f;
     PERFORM cloudwatcher._ready_requests();
     hash := cloudwatcher.payload_hash(submit_request.payload);
     request_id := gen_random_uuid();
@@ -106,18 +113,30 @@ CREATE FUNCTION cloudwatcher.submit_request(
         RETURN NEXT;
         RETURN;
       END IF;
-      FOR request_id, status, is_new, response_id IN
-        SELECT r.id, r.status, false, p.id
-          FROM cloudwatcher.request_keys k
-          JOIN cloudwatcher.requests r ON r.id = k.request_id AND r.created_at = k.created_at
-          LEFT JOIN cloudwatcher.responses p ON p.request_id = r.id
-         WHERE k.payload_hash = hash AND k.device_id = submit_request.device_id AND k.request_type = submit_request.request_type
-      LOOP
+      SELECT r.id, r.status, r.dept_id, p.id AS response,
+             r.status <> 'completed' AND r.created_at <= clock_timestamp() - s.requests_kept AS expired
+        INTO known
+        FROM cloudwatcher.request_keys k
+        JOIN cloudwatcher.requests r ON r.id = k.request_id AND r.created_at = k.created_at
+       CROSS JOIN cloudwatcher.settings s
+        LEFT JOIN cloudwatcher.responses p ON p.request_id = r.id
+       WHERE k.payload_hash = hash AND k.device_id = submit_request.device_id AND k.request_type = submit_request.request_type;
+      IF FOUND AND NOT known.expired AND known.dept_id IS NOT DISTINCT FROM department THEN
         PERFORM cloudwatcher._heard_of(submit_request.device_id);
+        request_id := known.id;
+        status := known.status;
+        is_new := false;
+        response_id := known.response;
         RETURN NEXT;
         RETURN;
-      END LOOP;
-      -- It has been archived since.
+      END IF;
+      -- Nobody takes up what has expired, and what the device asked for in another department is that one's. (Or it
+      -- has been archived since.)
+      IF FOUND THEN
+        DELETE FROM cloudwatcher.request_keys k
+         WHERE k.payload_hash = hash AND k.device_id = submit_request.device_id AND k.request_type = submit_request.request_type
+           AND k.request_id = known.id;
+      END IF;
     END LOOP;
     RAISE EXCEPTION 'the request is known, and cannot be found' USING ERRCODE = '55000',
       DETAIL = format('device %s, type %s, hash %s', submit_request.device_id, submit_request.request_type, hash),
@@ -165,11 +184,12 @@ CREATE FUNCTION cloudwatcher.submit_requests(requests jsonb)
       RAISE EXCEPTION 'too many requests at once' USING ERRCODE = '54000', DETAIL = format('%s requests', jsonb_array_length(requests)),
         HINT = 'send up to 1000 at a time';
     END IF;
-    -- In one order for everybody: two who send the same ones wait for each other, and not in a circle.
+    -- In one order for everybody (a payload that is left out is empty): two who send the same ones wait for each
+    -- other, and not in a circle.
     FOR one IN
       SELECT e.ordinality::int AS place, e.value AS item, jsonb_typeof(e.value) = 'object' AS sound
         FROM jsonb_array_elements(requests) WITH ORDINALITY AS e
-       ORDER BY e.value ->> 'device_id', e.value ->> 'request_type', cloudwatcher.payload_hash(e.value -> 'payload'), e.ordinality
+       ORDER BY e.value ->> 'device_id', e.value ->> 'request_type', cloudwatcher.payload_hash(coalesce(e.value -> 'payload', '{}')), e.ordinality
     LOOP
       place := one.place;
       request_id := NULL;

@@ -27,8 +27,8 @@ CREATE FUNCTION cloudwatcher._end_lost_claims(moment timestamptz, kept_from time
     ), changed AS (
       -- (As old as they are, they are the first to be claimed.)
       UPDATE cloudwatcher.requests r
-         SET status = CASE WHEN r.attempts < s.max_attempts THEN 'pending' ELSE 'failed' END,
-             next_attempt_at = CASE WHEN r.attempts < s.max_attempts THEN r.created_at END,
+         SET status = CASE WHEN r.attempts - r.attempts_forgiven < s.max_attempts THEN 'pending' ELSE 'failed' END,
+             next_attempt_at = CASE WHEN r.attempts - r.attempts_forgiven < s.max_attempts THEN r.created_at END,
              lease_expires_at = NULL,
              error_message = format('%s did not report in time', r.claimed_by)
         FROM lost l, cloudwatcher.settings s
@@ -70,6 +70,23 @@ CREATE FUNCTION cloudwatcher.claim_requests(
     IF moment >= (SELECT min(r.lease_expires_at) FROM cloudwatcher.requests r WHERE r.status = 'processing' AND r.created_at > kept_from) THEN
       PERFORM cloudwatcher._end_lost_claims(moment, kept_from);
     END IF;
+    -- (One type is found in an index of its own, however few there are among the others. Written so that the index of
+    -- all types, which looks cheaper to the planner, does not have the order.)
+    IF cardinality(only_types) = 1 AND only_types[1] IS NOT NULL THEN
+      RETURN QUERY
+        WITH chosen AS MATERIALIZED (
+          SELECT r.id, r.created_at FROM cloudwatcher.requests r
+           WHERE r.status = 'pending' AND r.next_attempt_at <= moment AND r.created_at > kept_from
+             AND r.request_type BETWEEN only_types[1] AND only_types[1]
+           ORDER BY r.request_type, r.next_attempt_at LIMIT n FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE cloudwatcher.requests r
+           SET status = 'processing', attempts = r.attempts + 1, claimed_by = worker, next_attempt_at = NULL,
+               lease_expires_at = moment + claim_requests.lease
+          FROM chosen c
+         WHERE r.id = c.id AND r.created_at = c.created_at
+        RETURNING r.id, r.device_id::text, r.request_type::text, r.payload, r.attempts, r.lease_expires_at;
+      RETURN;
+    END IF;
     RETURN QUERY
       WITH chosen AS MATERIALIZED (
         SELECT r.id, r.created_at FROM cloudwatcher.requests r
@@ -107,9 +124,10 @@ CREATE FUNCTION cloudwatcher.extend_lease(worker text, requests uuid[], lease in
   END
   $body$;
 
--- Locks a request that a worker reports on. Somebody else's is none of its business any more.
+-- Locks a request that a worker reports on. Somebody else's is none of its business any more, and what it says of an
+-- earlier attempt comes too late.
 CREATE FUNCTION cloudwatcher._hold_request(
-    request uuid, worker text, OUT status text, OUT attempts int, OUT device_id text, OUT dept_id uuid, OUT created_at timestamptz,
+    request uuid, worker text, attempt int, OUT status text, OUT attempts int, OUT attempts_forgiven int, OUT device_id text, OUT dept_id uuid, OUT created_at timestamptz,
     OUT error_message text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
   AS $body$
@@ -120,8 +138,8 @@ CREATE FUNCTION cloudwatcher._hold_request(
     IF current_setting('transaction_isolation') <> 'read committed' THEN
       PERFORM gemba._require_current_snapshots('requests cannot be reported on');
     END IF;
-    SELECT r.status, r.attempts, r.device_id, r.dept_id, r.created_at, r.error_message, r.claimed_by
-      INTO status, attempts, device_id, dept_id, created_at, error_message, holder
+    SELECT r.status, r.attempts, r.attempts_forgiven, r.device_id, r.dept_id, r.created_at, r.error_message, r.claimed_by
+      INTO status, attempts, attempts_forgiven, device_id, dept_id, created_at, error_message, holder
       FROM cloudwatcher.requests r WHERE r.id = request FOR NO KEY UPDATE;
     IF NOT FOUND THEN
       PERFORM cloudwatcher._refuse_unseen('requests.write', 'request', request::text);
@@ -131,6 +149,11 @@ CREATE FUNCTION cloudwatcher._hold_request(
       RAISE EXCEPTION 'the request is not yours any more' USING ERRCODE = '55000',
         DETAIL = format('request %s is %s, and was claimed by %s last', request, status, coalesce(holder, 'nobody')),
         HINT = 'stop working on it; whoever claimed it next reports on it';
+    END IF;
+    IF attempt <> attempts THEN
+      RAISE EXCEPTION 'the attempt is over' USING ERRCODE = '55000',
+        DETAIL = format('request %s is at attempt %s, not %s', request, attempts, attempt),
+        HINT = 'stop working on it; whoever claimed it last reports on it';
     END IF;
   END
   $body$;
@@ -152,7 +175,7 @@ CREATE FUNCTION cloudwatcher.begin_response(request uuid, worker text DEFAULT NU
     response uuid;
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.responses');
-    SELECT * INTO held FROM cloudwatcher._hold_request(request, worker);
+    SELECT * INTO held FROM cloudwatcher._hold_request(request, worker, NULL);
     SELECT p.id INTO response FROM cloudwatcher.responses p WHERE p.request_id = request;
     IF held.status = 'completed' AND response IS NOT NULL THEN
       RETURN response;
@@ -169,7 +192,7 @@ CREATE FUNCTION cloudwatcher.begin_response(request uuid, worker text DEFAULT NU
   $body$;
 
 CREATE FUNCTION cloudwatcher.complete_request(
-    request uuid, content jsonb, ai_processed boolean DEFAULT false, worker text DEFAULT NULL)
+    request uuid, content jsonb, ai_processed boolean DEFAULT false, worker text DEFAULT NULL, attempt int DEFAULT NULL)
   RETURNS uuid
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
@@ -184,14 +207,15 @@ CREATE FUNCTION cloudwatcher.complete_request(
     IF complete_request.content IS NULL OR complete_request.ai_processed IS NULL THEN
       PERFORM cloudwatcher._refuse_null(CASE WHEN complete_request.content IS NULL THEN 'content' ELSE 'ai_processed' END);
     END IF;
-    SELECT * INTO held FROM cloudwatcher._hold_request(request, worker);
+    SELECT * INTO held FROM cloudwatcher._hold_request(request, worker, attempt);
     IF held.status = 'completed' THEN
       SELECT p.id INTO response FROM cloudwatcher.responses p
        WHERE p.request_id = request AND p.content = complete_request.content;
       IF FOUND THEN
         RETURN response;
       END IF;
-      PERFORM cloudwatcher._refuse_state(request, 'completed with another answer', 'let the device submit another request');
+      PERFORM cloudwatcher._refuse_state(request, 'completed with another answer',
+        'let the device ask with another payload: that is another request');
     ELSIF held.status <> 'processing' THEN
       PERFORM cloudwatcher._refuse_state(request, held.status, 'claim it first: cloudwatcher.claim_requests()');
     END IF;
@@ -210,8 +234,8 @@ CREATE FUNCTION cloudwatcher.complete_request(
   END
   $body$;
 
--- The same for many: [{"request": …, "content": …, "ai_processed": …}, …]. What cannot be completed is told in its
--- row, and spares the others.
+-- The same for many: [{"request": …, "content": …, "ai_processed": …, "attempt": …}, …]. What cannot be completed is
+-- told in its row, and spares the others.
 CREATE FUNCTION cloudwatcher.complete_requests(results jsonb, worker text DEFAULT NULL)
   RETURNS TABLE (request_id uuid, response_id uuid, refused text)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
@@ -222,6 +246,8 @@ CREATE FUNCTION cloudwatcher.complete_requests(results jsonb, worker text DEFAUL
     ids uuid[];
     contents jsonb[];
     flags boolean[];
+    tries int[];
+    wrongs text[];
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.requests');
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.responses');
@@ -231,30 +257,52 @@ CREATE FUNCTION cloudwatcher.complete_requests(results jsonb, worker text DEFAUL
     IF results IS NULL OR jsonb_typeof(results) <> 'array' OR jsonb_array_length(results) > 10000 THEN
       RAISE EXCEPTION 'results is not an array of up to 10000' USING ERRCODE = '22023',
         DETAIL = format('it is of type %s', coalesce(jsonb_typeof(results), 'NULL')),
-        HINT = 'give [{"request": …, "content": …, "ai_processed": …}, …]';
+        HINT = 'give [{"request": …, "content": …, "ai_processed": …, "attempt": …}, …]';
     END IF;
-    SELECT array_agg(g.request), array_agg(g.content), array_agg(coalesce(g.ai_processed, false))
-      INTO ids, contents, flags
-      FROM (SELECT DISTINCT ON (t.request) t.* FROM jsonb_to_recordset(results) AS t (request uuid, content jsonb, ai_processed boolean)
-             ORDER BY t.request) AS g;
-    IF array_position(ids, NULL) IS NOT NULL OR array_position(contents, NULL) IS NOT NULL THEN
-      RAISE EXCEPTION 'a result has no request or no content' USING ERRCODE = '22004',
-        DETAIL = format('%s results', cardinality(ids)), HINT = 'give both for each';
-    END IF;
+    -- The same one twice is one; with something else, the first one counts.
+    SELECT array_agg(g.id), array_agg(g.content), array_agg(g.flag), array_agg(g.attempt),
+           array_agg(coalesce(g.wrong, CASE WHEN g.nth > 1 THEN 'the request is in here before, with another answer' END))
+      INTO ids, contents, flags, tries, wrongs
+      FROM (
+        SELECT u.*, row_number() OVER w AS nth, u.wrong IS NULL AND row_number() OVER w > 1
+                 AND (u.content, u.flag, coalesce(u.attempt, -1))
+                     = (first_value(u.content) OVER w, first_value(u.flag) OVER w, first_value(coalesce(u.attempt, -1)) OVER w) AS again
+          FROM (
+            SELECT t.place, CASE WHEN t.known THEN t.request::uuid END AS id, t.content,
+                   CASE WHEN jsonb_typeof(t.flag) = 'boolean' THEN t.flag::boolean ELSE false END AS flag,
+                   CASE WHEN t.attempt ~ '^[0-9]{1,9}$' THEN t.attempt::int END AS attempt,
+                   CASE WHEN t.kind <> 'object' THEN format('item %s is not an object', t.place)
+                        WHEN t.request IS NULL THEN format('item %s has no request', t.place)
+                        WHEN NOT t.known THEN format('item %s: request is not a UUID: %s', t.place, left(t.request, 100))
+                        WHEN t.content IS NULL THEN format('item %s has no content', t.place)
+                        WHEN jsonb_typeof(t.flag) <> 'boolean' THEN
+                          format('item %s: ai_processed is not true or false: %s', t.place, left(t.flag::text, 100))
+                        WHEN t.attempt !~ '^[0-9]{1,9}$' THEN format('item %s: attempt is not a number: %s', t.place, left(t.attempt, 100))
+                   END AS wrong
+              FROM (
+                SELECT e.ordinality AS place, jsonb_typeof(e.value) AS kind, e.value ->> 'request' AS request,
+                       e.value ->> 'request' ~ '^([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}$' AS known,
+                       nullif(e.value -> 'content', 'null') AS content, nullif(e.value -> 'ai_processed', 'null') AS flag,
+                       e.value ->> 'attempt' AS attempt
+                  FROM jsonb_array_elements(results) WITH ORDINALITY AS e) AS t) AS u
+        WINDOW w AS (PARTITION BY u.id, u.wrong IS NULL ORDER BY u.place)) AS g
+     WHERE NOT g.again;
     RETURN QUERY
       WITH held AS MATERIALIZED (
-        SELECT r.id, r.created_at, r.device_id, r.dept_id, r.status, r.claimed_by FROM cloudwatcher.requests r
+        SELECT r.id, r.created_at, r.device_id, r.dept_id, r.status, r.claimed_by, r.attempts FROM cloudwatcher.requests r
          WHERE r.id = ANY (ids) ORDER BY r.id FOR NO KEY UPDATE
       ), told AS MATERIALIZED (
         -- (A response is changed along with its request, which is locked.)
         SELECT g.id, g.content, g.flag, h.created_at, h.device_id, h.dept_id, p.id AS response,
-               CASE WHEN h.id IS NULL THEN 'request not found'
+               CASE WHEN g.wrong IS NOT NULL THEN g.wrong
+                    WHEN h.id IS NULL THEN 'request not found'
                     WHEN worker IS NOT NULL AND h.claimed_by IS DISTINCT FROM worker THEN 'the request is not yours any more'
+                    WHEN g.attempt <> h.attempts THEN format('the attempt is over: it is at %s', h.attempts)
                     WHEN h.status = 'completed' AND p.content = g.content THEN 'the same'
                     WHEN h.status = 'completed' THEN 'the request is completed with another answer'
                     WHEN h.status <> 'processing' THEN 'the request is ' || h.status
                     WHEN p.status <> 'processing' THEN 'the request is answered already' END AS why
-          FROM unnest(ids, contents, flags) AS g (id, content, flag)
+          FROM unnest(ids, contents, flags, tries, wrongs) AS g (id, content, flag, attempt, wrong)
           LEFT JOIN held h ON h.id = g.id
           LEFT JOIN cloudwatcher.responses p ON p.request_id = g.id
       ), changed AS (
@@ -267,11 +315,12 @@ CREATE FUNCTION cloudwatcher.complete_requests(results jsonb, worker text DEFAUL
            SET status = 'ready', content = excluded.content, ai_processed = excluded.ai_processed
         RETURNING p.request_id, p.id)
       SELECT t.id, coalesce(a.id, CASE WHEN t.why = 'the same' THEN t.response END), nullif(t.why, 'the same')
-        FROM told t LEFT JOIN answered a ON a.request_id = t.id;
+        FROM told t LEFT JOIN answered a ON a.request_id = t.id AND t.why IS NULL;
   END
   $body$;
 
-CREATE FUNCTION cloudwatcher.fail_request(request uuid, error text, worker text DEFAULT NULL, retry boolean DEFAULT true)
+CREATE FUNCTION cloudwatcher.fail_request(
+    request uuid, error text, worker text DEFAULT NULL, retry boolean DEFAULT true, attempt int DEFAULT NULL)
   RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -284,7 +333,7 @@ CREATE FUNCTION cloudwatcher.fail_request(request uuid, error text, worker text 
     IF fail_request.error IS NULL OR fail_request.retry IS NULL THEN
       PERFORM cloudwatcher._refuse_null(CASE WHEN fail_request.error IS NULL THEN 'error' ELSE 'retry' END);
     END IF;
-    SELECT * INTO held FROM cloudwatcher._hold_request(request, worker);
+    SELECT * INTO held FROM cloudwatcher._hold_request(request, worker, attempt);
     IF held.status IN ('pending', 'failed') AND held.attempts > 0 AND held.error_message = fail_request.error THEN
       RETURN held.status;
     END IF;
@@ -294,9 +343,10 @@ CREATE FUNCTION cloudwatcher.fail_request(request uuid, error text, worker text 
     UPDATE cloudwatcher.requests r
        SET status = CASE WHEN again.yes THEN 'pending' ELSE 'failed' END,
            -- Twice as long each time, up to a thousand times.
-           next_attempt_at = CASE WHEN again.yes THEN clock_timestamp() + again.after * power(2, least(r.attempts - 1, 10)) END,
+           next_attempt_at = CASE WHEN again.yes THEN clock_timestamp() + again.after * power(2, least(r.attempts - r.attempts_forgiven - 1, 10)) END,
            lease_expires_at = NULL, error_message = fail_request.error
-      FROM (SELECT retry AND held.attempts < s.max_attempts AS yes, s.retry_after AS after FROM cloudwatcher.settings s) AS again
+      FROM (SELECT retry AND held.attempts - held.attempts_forgiven < s.max_attempts AND held.created_at > clock_timestamp() - s.requests_kept AS yes,
+                   s.retry_after AS after FROM cloudwatcher.settings s) AS again
      WHERE r.id = request AND r.created_at = held.created_at
     RETURNING r.status INTO becomes;
     IF becomes = 'failed' THEN
@@ -320,12 +370,18 @@ CREATE FUNCTION cloudwatcher.retry_request(request uuid) RETURNS text
       PERFORM cloudwatcher._refuse_unseen('requests.write', 'request', request::text);
     END IF;
     PERFORM cloudwatcher._require_seen('requests.write', department, 'request', request::text);
-    SELECT * INTO held FROM cloudwatcher._hold_request(request, NULL);
+    SELECT * INTO held FROM cloudwatcher._hold_request(request, NULL, NULL);
     IF held.status = 'completed' THEN
-      PERFORM cloudwatcher._refuse_state(request, held.status, 'let the device submit another request');
+      PERFORM cloudwatcher._refuse_state(request, held.status,
+        'cloudwatcher.retry_response() has its answer delivered once more; for another answer, the device asks with another payload');
+    ELSIF held.status IN ('failed', 'pending')
+          AND held.created_at <= clock_timestamp() - (SELECT s.requests_kept FROM cloudwatcher.settings s)
+    THEN
+      RAISE EXCEPTION 'the request has expired' USING ERRCODE = '55000', DETAIL = format('request %s of %s', request, held.created_at),
+        HINT = 'let the device submit it again: it becomes another request';
     ELSIF held.status = 'failed' THEN
       UPDATE cloudwatcher.requests r
-         SET status = 'pending', attempts = 0, next_attempt_at = now(), claimed_by = NULL, error_message = NULL
+         SET status = 'pending', attempts_forgiven = r.attempts, next_attempt_at = now(), claimed_by = NULL, error_message = NULL
        WHERE r.id = request AND r.created_at = held.created_at;
       UPDATE cloudwatcher.responses p SET status = 'processing' WHERE p.request_id = request AND p.status = 'failed';
       RETURN 'pending';

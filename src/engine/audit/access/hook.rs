@@ -8,6 +8,7 @@ use crate::gucs;
 use gemba_core::access::Key;
 use pgrx::pg_guard;
 use pgrx::pg_sys;
+use std::cell::Cell;
 
 /// The first oid that a table of somebody's can have.
 const FIRST: u32 = pg_sys::FirstNormalObjectId;
@@ -17,18 +18,57 @@ const HOUR: i64 = 3_600_000_000;
 /// As they are stored.
 pub const OPERATIONS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// The hook that was there before; written once, when the library is loaded, before there is anybody else.
-static mut BEFORE: pg_sys::ExecutorCheckPerms_hook_type = None;
+/// The hooks that were there before; written once, when the library is loaded, before there is anybody else.
+static mut START_BEFORE: pg_sys::ExecutorStart_hook_type = None;
+static mut PERMITTED_BEFORE: pg_sys::ExecutorCheckPerms_hook_type = None;
+
+thread_local! {
+    /// Is a query being started, which is counted there?
+    static STARTING: Cell<bool> = const { Cell::new(false) };
+}
 
 pub fn register() {
     // SAFETY: the postmaster loads libraries one after the other, in one thread.
     unsafe {
-        BEFORE = pg_sys::ExecutorCheckPerms_hook;
+        START_BEFORE = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(start);
+        PERMITTED_BEFORE = pg_sys::ExecutorCheckPerms_hook;
         pg_sys::ExecutorCheckPerms_hook = Some(permitted);
     }
 }
 
-/// Called after the server's own checks, with what a query wants to do with which tables.
+/// Called when a query is about to run; counts it when the server has found that it may.
+#[pg_guard]
+unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: i32) {
+    /// Puts the flag back also when an error passes.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STARTING.set(self.0);
+        }
+    }
+    // SAFETY: the hook that was there before, or what the server would have called; the query has its plan.
+    unsafe {
+        {
+            let _restore = Restore(STARTING.replace(true));
+            match START_BEFORE {
+                Some(before) => before(query, flags),
+                None => pg_sys::standard_ExecutorStart(query, flags),
+            }
+        }
+        // EXPLAIN alone reads nothing.
+        if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 == 0 && counts() {
+            let plan = &*(*query).plannedstmt;
+            #[cfg(not(feature = "pg15"))]
+            Query::of(plan.permInfos).count();
+            #[cfg(feature = "pg15")]
+            Query::of(plan.rtable).count();
+        }
+    }
+}
+
+/// Called when the server has checked rights, with what is wanted of which tables. Queries are counted when they
+/// start; COPY asks for the rights of its table and runs no query, but where policies make it one.
 #[cfg(not(feature = "pg15"))]
 #[pg_guard]
 unsafe extern "C-unwind" fn permitted(
@@ -38,14 +78,9 @@ unsafe extern "C-unwind" fn permitted(
 ) -> bool {
     // SAFETY: the hook that was there before, called as the server would; the list has these nodes.
     unsafe {
-        let allowed = BEFORE.is_none_or(|before| before(tables, wishes, report));
-        if allowed && counts() {
-            let mut query = Query::default();
-            for place in 0..length(wishes) {
-                let wish = &*element::<pg_sys::RTEPermissionInfo>(wishes, place);
-                query.note(wish.relid, wish.requiredPerms, wish.updatedCols);
-            }
-            query.count();
+        let allowed = PERMITTED_BEFORE.is_none_or(|before| before(tables, wishes, report));
+        if allowed {
+            note_copy(wishes);
         }
         allowed
     }
@@ -57,19 +92,39 @@ unsafe extern "C-unwind" fn permitted(
 unsafe extern "C-unwind" fn permitted(tables: *mut pg_sys::List, report: bool) -> bool {
     // SAFETY: as above.
     unsafe {
-        let allowed = BEFORE.is_none_or(|before| before(tables, report));
-        if allowed && counts() {
-            let mut query = Query::default();
-            for place in 0..length(tables) {
-                let table = &*element::<pg_sys::RangeTblEntry>(tables, place);
-                if table.rtekind == pg_sys::RTEKind::RTE_RELATION {
-                    query.note(table.relid, table.requiredPerms, table.updatedCols);
-                }
-            }
-            query.count();
+        let allowed = PERMITTED_BEFORE.is_none_or(|before| before(tables, report));
+        if allowed {
+            note_copy(tables);
         }
         allowed
     }
+}
+
+/// # Safety
+/// As for [`Query::of`].
+unsafe fn note_copy(wishes: *mut pg_sys::List) {
+    // SAFETY: the caller vouches for the list.
+    unsafe {
+        // Whoever asks for two tables at once, as for a new foreign key, queries them afterwards.
+        if STARTING.get() || length(wishes) != 1 || !counts() {
+            return;
+        }
+        let mut query = Query::of(wishes);
+        query
+            .0
+            .retain(|(table, bits)| *bits != READS || !has_policies_for_caller(*table));
+        query.count();
+    }
+}
+
+/// Do policies decide what the caller sees of the table?
+///
+/// # Safety
+/// The table is locked.
+unsafe fn has_policies_for_caller(table: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up; no error of its own is asked for.
+    let found = unsafe { pg_sys::check_enable_rls(table, pg_sys::InvalidOid, true) };
+    found == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
 }
 
 /// Is this a query that counts? Not what somebody else's rights are used for, and a parallel query counts once.
@@ -104,6 +159,38 @@ unsafe fn element<T>(list: *mut pg_sys::List, place: usize) -> *const T {
 struct Query(Vec<(pg_sys::Oid, u32)>);
 
 impl Query {
+    /// # Safety
+    /// What a query wants: since 16 a list of `RTEPermissionInfo`, before of `RangeTblEntry`. Its tables are locked.
+    #[cfg(not(feature = "pg15"))]
+    unsafe fn of(wishes: *mut pg_sys::List) -> Self {
+        let mut query = Self::default();
+        // SAFETY: the caller vouches for the list.
+        unsafe {
+            for place in 0..length(wishes) {
+                let wish = &*element::<pg_sys::RTEPermissionInfo>(wishes, place);
+                query.note(wish.relid, wish.requiredPerms, wish.updatedCols);
+            }
+        }
+        query
+    }
+
+    /// # Safety
+    /// As above.
+    #[cfg(feature = "pg15")]
+    unsafe fn of(tables: *mut pg_sys::List) -> Self {
+        let mut query = Self::default();
+        // SAFETY: the caller vouches for the list.
+        unsafe {
+            for place in 0..length(tables) {
+                let table = &*element::<pg_sys::RangeTblEntry>(tables, place);
+                if table.rtekind == pg_sys::RTEKind::RTE_RELATION {
+                    query.note(table.relid, table.requiredPerms, table.updatedCols);
+                }
+            }
+        }
+        query
+    }
+
     /// # Safety
     /// The set of columns is one, or null.
     unsafe fn note(

@@ -1,12 +1,12 @@
 //! Who queries which table with row level security, and how often: by the hour, for `cloudwatcher.data_access`.
 //!
-//! The server asks a hook whenever it has found that a query may do what it wants. From there a process counts in its
+//! The server calls a hook whenever it starts a query, and another one when COPY asks for its table. There a process counts in its
 //! own memory, adds that to memory which all share when a transaction ends (once a second at most) or the process
 //! does, and `gemba.collect_access()` moves it into the table. Queries write nothing, wait for nobody and fail for
 //! nothing of this.
 //!
 //! What counts is what is done with the caller's own rights: by statements, COPY, and functions that run as their
-//! caller, once for each time that a query of theirs is run. What SECURITY DEFINER functions do with their owner's
+//! caller, once for each time that a query of theirs is run (EXPLAIN without ANALYZE runs none). What SECURITY DEFINER functions do with their owner's
 //! rights (policies, triggers, foreign keys) does not; nor do tables without row level security.
 //!
 //! It needs shared memory, so the server has to preload the library. What was not collected when the server stops

@@ -70,9 +70,16 @@ fn row_at(
     record_id: &str,
     at: TimestampWithTimeZone,
 ) -> Result<Option<JsonText>, ErrorReport> {
+    let at = time::micros(at);
+    if matches!(at, i64::MIN | i64::MAX) {
+        return Err(Error::invalid("the time has to be a moment")
+            .detail(if at > 0 { "infinity" } else { "-infinity" })
+            .hint("for the present, use clock_timestamp()")
+            .into());
+    }
     let state = spi::with_callers_snapshot(|| {
         let trail = Trail::of(oid(target))?;
-        at::row_at(&trail, &trail.key(record_id)?, time::micros(at))
+        at::row_at(&trail, &trail.key(record_id)?, at)
     })?;
     let text = state
         .map(|state| serde_json::to_string(&state))

@@ -1,6 +1,6 @@
 //! What became of a record between two entries of its key.
 
-use super::trail::{Entry, Operation, State, Trail};
+use super::trail::{Entry, Operation, Present, State, Trail};
 use crate::error::Result;
 use gemba_core::seal::Id;
 
@@ -16,6 +16,8 @@ pub enum Gap {
     Truncated(Vec<Entry>),
     /// Nothing tells.
     Unknown,
+    /// Nothing tells, and the caller does not see whether it is there now.
+    Unseen,
 }
 
 /// What is known of a table over a time without interruptions.
@@ -43,30 +45,37 @@ impl Span<'_> {
             .collect())
     }
 
+    /// The TRUNCATEs between two entries.
+    pub fn truncates(&self, after: Option<Id>, before: Option<Id>) -> impl Iterator<Item = &Entry> {
+        let (after, before) = (after.or(self.from), before.or(self.to));
+        self.marks
+            .iter()
+            .filter(|mark| mark.operation == Operation::Truncate)
+            .filter(move |mark| {
+                after.is_none_or(|id| mark.id > id) && before.is_none_or(|id| mark.id < id)
+            })
+    }
+
     /// After the entry `after` of the record (None: from the beginning on) up to `next`, the next one (None: to the
-    /// end).
-    pub fn gap(&self, record: &str, after: Option<Id>, next: Option<&Entry>) -> Result<Gap> {
+    /// end). In one statement a record leaves before another one arrives, whatever the order of their entries.
+    pub fn gap(&self, record: &str, after: Option<&Entry>, next: Option<&Entry>) -> Result<Gap> {
         if next.is_some_and(|next| !next.arrives()) {
             return Ok(Gap::There);
         }
-        if next.is_none()
-            && self.to.is_none()
-            && let Some(row) = self.trail.present(record)?
-        {
-            return Ok(Gap::Present(row));
+        let mut otherwise = Gap::Unknown;
+        if next.is_none() && self.to.is_none() {
+            match self.trail.present(record)? {
+                Present::Row(row) => return Ok(Gap::Present(row)),
+                Present::NotThere => {}
+                Present::Unseen => otherwise = Gap::Unseen,
+            }
         }
-        let (after, before) = (after.or(self.from), next.map(|next| next.id).or(self.to));
-        let left = self.trail.departures(record, after, before)?;
-        if let Some(entry) = left.into_iter().next() {
+        let left = self.trail.departures(record, after, next)?;
+        if let Some(entry) = left.into_iter().find(|entry| self.holds(entry.id)) {
             return Ok(Gap::Left(entry));
         }
         let truncated: Vec<_> = self
-            .marks
-            .iter()
-            .filter(|mark| mark.operation == Operation::Truncate)
-            .filter(|mark| {
-                after.is_none_or(|id| mark.id > id) && before.is_none_or(|id| mark.id < id)
-            })
+            .truncates(after.map(|entry| entry.id), next.map(|entry| entry.id))
             // Of a whole table, the first one leaves nothing for the others.
             .take(if self.trail.is_partitioned() {
                 usize::MAX
@@ -76,7 +85,7 @@ impl Span<'_> {
             .cloned()
             .collect();
         Ok(if truncated.is_empty() {
-            Gap::Unknown
+            otherwise
         } else {
             Gap::Truncated(truncated)
         })

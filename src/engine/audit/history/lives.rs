@@ -52,7 +52,8 @@ impl Lives<'_> {
             let entries = self.span.trail.entries(&key)?;
             let place = entries.partition_point(|other| other.id < arrival.id);
             let mut begun = None;
-            for earlier in entries[..place].iter().rev() {
+            let earlier = entries[..place].iter().rev();
+            for earlier in earlier.filter(|other| !other.with(&arrival)) {
                 if earlier.operation == Operation::Delete {
                     break;
                 }
@@ -71,13 +72,13 @@ impl Lives<'_> {
 
     /// What came after an entry, up to the next one of the same key.
     fn after(&mut self, entry: &Entry, next: Option<&Entry>) -> Result<()> {
-        match self.span.gap(&entry.record, Some(entry.id), next)? {
+        match self.span.gap(&entry.record, Some(entry), next)? {
             Gap::Left(entry) => self.follow(entry),
             Gap::Truncated(marks) => {
                 self.found.extend(marks.iter().map(|mark| mark.id));
                 Ok(())
             }
-            Gap::There | Gap::Present(_) | Gap::Unknown => Ok(()),
+            Gap::There | Gap::Present(_) | Gap::Unknown | Gap::Unseen => Ok(()),
         }
     }
 
@@ -87,7 +88,7 @@ impl Lives<'_> {
             self.found.insert(departure.id);
             let entries = self.span.trail.entries(&departure.record)?;
             let place = entries.partition_point(|entry| entry.id <= departure.id);
-            let mut last = departure.id;
+            let mut last = &departure;
             let mut next = None;
             for entry in &entries[place..] {
                 if entry.arrives() {
@@ -95,7 +96,7 @@ impl Lives<'_> {
                     break;
                 }
                 self.found.insert(entry.id);
-                last = entry.id;
+                last = entry;
                 if entry.operation == Operation::Delete {
                     return Ok(());
                 }
@@ -106,7 +107,7 @@ impl Lives<'_> {
                     self.found.extend(marks.iter().map(|mark| mark.id));
                     return Ok(());
                 }
-                Gap::There | Gap::Present(_) | Gap::Unknown => return Ok(()),
+                Gap::There | Gap::Present(_) | Gap::Unknown | Gap::Unseen => return Ok(()),
             }
         }
     }

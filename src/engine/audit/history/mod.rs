@@ -12,10 +12,11 @@
 //! - `trail`: the entries of a table
 //! - `gap`: what became of a row between two entries of its key
 //! - `lives`: `gemba.row_history()`
-//! - `at`: `gemba.row_at()`
+//! - `life`: one life of a row; `at`: `gemba.row_at()`
 
 mod api;
 mod at;
 mod gap;
+mod life;
 mod lives;
 mod trail;

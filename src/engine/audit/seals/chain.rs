@@ -1,6 +1,6 @@
 //! The seals as they are stored.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::{spi, time};
 use gemba_core::seal::{Hash, NOTHING_BEFORE, Seal};
 use pgrx::prelude::*;
@@ -118,8 +118,13 @@ impl End {
 
     /// Puts a seal on the end, which it is then itself.
     pub fn append(&mut self, seal: &Seal) -> Result<Hash> {
+        let id = self.id.checked_add(1).ok_or_else(|| {
+            Error::state("there is no number for another seal")
+                .detail(format!("the last one is {}", self.id))
+                .hint("seals count from 1 on: somebody has altered them, see gemba.verify_audit()")
+        })?;
         let seal = Seal {
-            id: self.id + 1,
+            id,
             previous: &self.hash,
             ..*seal
         };

@@ -38,3 +38,30 @@ fn require_tables() -> Result<()> {
         .detail("there is no table cloudwatcher.audit_seals")
         .hint("SELECT gemba.deploy('audit')"))
 }
+
+/// Refuses a log whose columns are not those that seals are made of.
+fn require_columns() -> Result<()> {
+    let other = spi::read_row(
+        "SELECT w.name, w.type::regtype::text, coalesce(pg_catalog.format_type(a.atttypid, NULL), 'not there')
+           FROM (VALUES ('id', 'uuid'), ('table_name', 'text'), ('operation', 'varchar'), ('record_id', 'text'), ('user_id', 'uuid'),
+                        ('role_name', 'text'), ('old_values', 'jsonb'), ('new_values', 'jsonb'), ('change_reason', 'text'),
+                        ('ip_address', 'inet'), ('transaction_id', 'int8'), ('system_id', 'int8'),
+                        ('statement_at', 'timestamptz'), ('created_at', 'timestamptz')) AS w (name, type)
+           LEFT JOIN pg_catalog.pg_attribute a
+                  ON a.attrelid = 'cloudwatcher.audit_logs'::regclass AND a.attname = w.name::name AND NOT a.attisdropped
+          WHERE a.atttypid IS DISTINCT FROM w.type::regtype LIMIT 1",
+        &[],
+        |row| {
+            let text = |column| -> Result<String> { Ok(row.get::<String>(column)?.unwrap_or_default()) };
+            Ok([text(1)?, text(2)?, text(3)?])
+        },
+    )?;
+    let Some([name, wanted, found]) = other else {
+        return Ok(());
+    };
+    Err(Error::state("the log of the audit trail has been altered")
+        .detail(format!(
+            "column {name} of cloudwatcher.audit_logs: {found} instead of {wanted}"
+        ))
+        .hint("seals are made of the columns that gemba.deploy('audit') makes"))
+}

@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "the cluster's number is the server's to say")]
 
 use super::chain::{self, End};
-use super::require_tables;
 use super::row::{Reader, Sealed, rows};
+use super::{require_columns, require_tables};
 use crate::error::Result;
 use crate::postgres::{cursor, lock, role, spi, time};
 use gemba_core::seal::{Batch, Hash, Seal};
@@ -33,6 +33,7 @@ pub fn this_system() -> i64 {
 /// `55000` without the tables, `25001` where it could not see what others have sealed.
 pub fn seal() -> Result<Vec<Made>> {
     require_tables()?;
+    require_columns()?;
     role::require_current_snapshots("the audit trail cannot be sealed")?;
     lock::take_turns("cloudwatcher.audit_seals")?;
     let system = this_system();

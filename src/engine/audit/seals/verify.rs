@@ -3,8 +3,8 @@
 use super::batch;
 use super::beyond::Unsealed;
 use super::chain::{self, Link};
-use super::require_tables;
 use super::row::Reader;
+use super::{require_columns, require_tables};
 use crate::error::{Error, Result};
 use crate::postgres::setting::with_setting;
 use crate::postgres::spi;
@@ -105,6 +105,7 @@ pub fn verify(bounds: Bounds, known: &Known) -> Result<Problems> {
 
 fn verify_as_seen(bounds: Bounds, known: &Known) -> Result<Problems> {
     require_tables()?;
+    require_columns()?;
     if let (Some(from), Some(to)) = (bounds.from, bounds.to)
         && from > to
     {
@@ -137,17 +138,14 @@ fn verify_as_seen(bounds: Bounds, known: &Known) -> Result<Problems> {
 /// Returns whether all are there.
 fn check_links(links: &[Link], problems: &mut Problems) -> bool {
     let mut complete = true;
-    let mut before = (0, &NOTHING_BEFORE[..]);
+    let mut before = (0_i64, &NOTHING_BEFORE[..]);
     for link in links {
-        if link.id != before.0 + 1 {
+        pgrx::check_for_interrupts!();
+        // None after the last number that there is; the first seal is 1.
+        let expected = before.0.checked_add(1);
+        if expected != Some(link.id) {
             complete = false;
-            for missing in before.0 + 1..link.id {
-                problems.push(Problem::of(
-                    missing,
-                    Kind::SealMissing,
-                    "its rows cannot be told from inserted ones, which are not looked for",
-                ));
-            }
+            problems.push(missing(expected, link.id));
         } else if link.previous != before.1 {
             problems.push(Problem::of(
                 link.id,
@@ -162,6 +160,27 @@ fn check_links(links: &[Link], problems: &mut Problems) -> bool {
         before = (link.id, &link.hash);
     }
     complete
+}
+
+/// Of seals that should be before this one; however many they are, they are one problem.
+fn missing(first: Option<i64>, before: i64) -> Problem {
+    let why = "their rows cannot be told from inserted ones, which are not looked for";
+    let last = before.checked_sub(1);
+    match (first, last) {
+        (Some(first), Some(last)) if first == last => {
+            Problem::of(first, Kind::SealMissing, format!("seal {first}: {why}"))
+        }
+        (Some(first), Some(last)) if first < last => Problem::of(
+            first,
+            Kind::SealMissing,
+            format!("seals {first} to {last}: {why}"),
+        ),
+        _ => Problem::of(
+            before,
+            Kind::ChainBroken,
+            "seals are numbered from 1 on, this one is not",
+        ),
+    }
 }
 
 fn check_known(links: &[Link], known: &Known, problems: &mut Problems) -> Result<()> {
@@ -200,6 +219,7 @@ fn check_seal(
     reader: &mut Reader,
     problems: &mut Problems,
 ) -> Result<()> {
+    pgrx::check_for_interrupts!();
     let Some(body) = link.body()? else {
         return Ok(());
     };
