@@ -42,7 +42,7 @@ impl Side {
             Self::Gemba => "CREATE EXTENSION gemba; SELECT gemba.audit('public.parts')",
             Self::RowTrigger => include_str!("../sql/audit/row_trigger.sql"),
             Self::SupaAudit => {
-                "CREATE EXTENSION supa_audit; SELECT audit.enable_tracking('public.parts'::regclass)"
+                "CREATE EXTENSION supa_audit CASCADE; SELECT audit.enable_tracking('public.parts'::regclass)"
             }
         })?;
         Ok(())

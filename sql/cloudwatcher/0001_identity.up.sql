@@ -179,8 +179,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON cloudwatcher.roles, cloudwatcher.departm
   TO authenticated, service_role;
 GRANT SELECT, UPDATE ON cloudwatcher.settings TO authenticated, service_role;
 
+-- Whoever may do anything here: reports read them with the caller's rights.
 CREATE POLICY settings_reader_select ON cloudwatcher.settings FOR SELECT TO authenticated
-  USING ((SELECT cloudwatcher.has_permission('roles.read')));
+  USING ((SELECT EXISTS (SELECT FROM cloudwatcher.my_permissions())));
 CREATE POLICY settings_writer_update ON cloudwatcher.settings FOR UPDATE TO authenticated
   USING ((SELECT cloudwatcher.has_permission('roles.write')));
 CREATE POLICY settings_service_all ON cloudwatcher.settings TO service_role USING (true) WITH CHECK (true);
