@@ -8,6 +8,10 @@ use gemba_tests::{expect_sqlstate, value};
 fn columns_of_other_types() -> Result<()> {
     let (_db, mut client) = audited("audit_altered_log", "CREATE TABLE s.t (id int PRIMARY KEY)")?;
     client.batch_execute("INSERT INTO s.t VALUES (1)")?;
+    let major = value(
+        &mut client,
+        "SELECT current_setting('server_version_num')::int / 10000",
+    );
     for (alter, column) in [
         ("ALTER COLUMN transaction_id TYPE text", "transaction_id"),
         (
@@ -22,6 +26,10 @@ fn columns_of_other_types() -> Result<()> {
         ("ADD COLUMN more int GENERATED ALWAYS AS (7) STORED", "more"),
         ("ADD COLUMN more int GENERATED ALWAYS AS IDENTITY", "more"),
     ] {
+        // A partitioned table has had identity columns since 17.
+        if alter.ends_with("IDENTITY") && ["15", "16"].contains(&major.as_str()) {
+            continue;
+        }
         client
             .batch_execute(&format!(
                 "BEGIN; ALTER TABLE cloudwatcher.audit_logs {alter}"
