@@ -29,6 +29,18 @@ CREATE FUNCTION gemba._set_updated_at() RETURNS trigger
   END
   $body$;
 
+-- For queues whose workers hold what they claimed until they are silent for so long.
+CREATE FUNCTION gemba._check_lease(lease interval) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+  AS $body$
+  BEGIN
+    IF lease IS NULL OR lease < interval '1 millisecond' OR lease > interval '30 days' THEN
+      RAISE EXCEPTION 'lease is out of its range' USING ERRCODE = '22023', DETAIL = format('lease %L', lease),
+        HINT = 'give the time within which the worker reports again, up to 30 days';
+    END IF;
+  END
+  $body$;
+
 CREATE FUNCTION gemba._leaves(parent oid, time_zone text)
   RETURNS TABLE (leaf oid, from_time timestamptz, to_time timestamptz)
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'

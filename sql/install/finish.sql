@@ -153,7 +153,7 @@ GRANT EXECUTE ON FUNCTION
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
-    gemba._leaves(oid, text), gemba._require_current_snapshots(text), gemba.available_migrations(),
+    gemba._leaves(oid, text), gemba._check_lease(interval), gemba._require_current_snapshots(text), gemba.available_migrations(),
     gemba.maintain_partitions(), gemba.refresh_rollup(text), gemba.refresh_rollups(),
     gemba.schedule(text, text, text, text, text, interval, int, interval, boolean), gemba.unschedule(text),
     gemba.enable_job(text, boolean), gemba.run_job_now(text), gemba.run_due_jobs(int), gemba.expire_job_runs(),
@@ -181,7 +181,7 @@ GRANT EXECUTE ON FUNCTION
     sqp._backoff(int, bigint, bigint, double precision), sqp._trailing_median(bigint[]), sqp._cycle(int[], int[]),
     sqp._ready_audit_log(), sqp._hold_table(text, text), sqp._find_config(text), sqp._config(text), sqp._priority(text),
     sqp._list_dependencies(int[]), sqp._wake(int[]), sqp._wake_children(int[]),
-    sqp._will_run(int, timestamptz), sqp._free_slots(int, int), sqp._check_lease(interval), sqp._refuse_ended(bigint),
+    sqp._will_run(int, timestamptz), sqp._free_slots(int, int), sqp._refuse_ended(bigint),
     sqp._session_lives(text), sqp._claim_many(text, interval, int, text[]), sqp._next_turn(timestamptz, int, timestamptz),
     sqp._complete(bigint[], bigint[], bigint[], bigint[], bigint[], jsonb[], numeric[], text[]),
     sqp._fail(bigint, text, jsonb, boolean), sqp._register(oid[], boolean),

@@ -1,10 +1,10 @@
 //! Plain C functions: those of aggregates, because the server's `internal` type has no counterpart that pgrx
-//! could declare for all of them.
+//! could declare for all of them, and those that keep something between the calls of a query.
 
 #![expect(unsafe_code, reason = "this module is the boundary to the server")]
 
 use super::memory::Memory;
-use crate::error::{Error, OrRaise};
+use crate::error::{Error, OrRaise, Result};
 use pgrx::pg_sys;
 
 pub type Call = pg_sys::FunctionCallInfo;
@@ -48,6 +48,31 @@ pub unsafe fn null(fcinfo: Call) -> pg_sys::Datum {
     // SAFETY: as above.
     unsafe { (*fcinfo).isnull = true }
     pg_sys::Datum::null()
+}
+
+/// What this place in a running query keeps between its calls, made by `first` at the first of them; None where
+/// nothing can be kept.
+///
+/// # Safety
+/// `fcinfo` is the argument of a call by PostgreSQL, and whatever function stands at a place keeps one type there.
+/// What is returned is let go of before the place is called again.
+pub unsafe fn kept<'a, T>(
+    fcinfo: Call,
+    first: impl FnOnce() -> Result<T>,
+) -> Result<Option<&'a mut T>> {
+    // SAFETY: as the caller says; it is kept in the memory that lives as long as the place does.
+    unsafe {
+        let place = (*fcinfo).flinfo;
+        if place.is_null() {
+            return Ok(None);
+        }
+        if (*place).fn_extra.is_null() {
+            (*place).fn_extra = pgrx::PgMemoryContexts::For((*place).fn_mcxt)
+                .leak_and_drop_on_delete(first()?)
+                .cast();
+        }
+        Ok(Some(&mut *(*place).fn_extra.cast::<T>()))
+    }
 }
 
 /// The memory that lives as long as the aggregate which this call is a part of.

@@ -7,12 +7,12 @@
 #![expect(unsafe_code, reason = "a function that keeps something between calls")]
 
 use crate::error::{OrRaise, Result};
-use crate::postgres::c_function::{Call, argument, c_function, null};
+use crate::postgres::c_function::{Call, argument, c_function, kept, null};
 use crate::postgres::plan::Plan;
 use crate::postgres::seen::Seen;
 use crate::postgres::{caller, role};
+use pgrx::IntoDatum;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, PgMemoryContexts};
 use std::collections::HashMap;
 
 thread_local! {
@@ -77,20 +77,9 @@ unsafe fn is_shown(fcinfo: Call) -> pg_sys::Datum {
 /// `fcinfo` is the argument of a call by PostgreSQL.
 unsafe fn answer(fcinfo: Call, workflow: pgrx::Uuid) -> Result<bool> {
     let seen = Seen::now();
-    // SAFETY: a place that can keep something keeps what this function has put there, which lives as long as the
-    // place does; calls of one place come one after the other, and what is asked below does not call this again
-    // for the same place.
-    let known = unsafe {
-        let place = (*fcinfo).flinfo;
-        if place.is_null() {
-            return ask(workflow, caller::user()?);
-        }
-        if (*place).fn_extra.is_null() {
-            (*place).fn_extra = PgMemoryContexts::For((*place).fn_mcxt)
-                .leak_and_drop_on_delete(Answers::none_yet(seen)?)
-                .cast();
-        }
-        &mut *(*place).fn_extra.cast::<Answers>()
+    // SAFETY: the places of this function keep answers, and what is asked below does not call it for the same place.
+    let Some(known) = (unsafe { kept(fcinfo, || Answers::none_yet(seen))? }) else {
+        return ask(workflow, caller::user()?);
     };
     if known.seen != seen {
         *known = Answers::none_yet(seen)?;

@@ -204,7 +204,7 @@ CREATE FUNCTION sqp.claim_refresh(
         DETAIL = format('only_methods %s', only_methods), HINT = 'use ''external'', ''materialized view'' and ''function''';
     END IF;
     IF lease IS NULL OR lease < interval '1 millisecond' OR lease > interval '30 days' THEN
-      PERFORM sqp._check_lease(claim_refresh.lease);
+      PERFORM gemba._check_lease(claim_refresh.lease);
     END IF;
     PERFORM sqp._ready_audit_log();
     IF most = 1 THEN
@@ -279,17 +279,6 @@ CREATE FUNCTION sqp.claim_refresh(
   END
   $body$;
 
-CREATE FUNCTION sqp._check_lease(lease interval) RETURNS void
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    IF lease IS NULL OR lease < interval '1 millisecond' OR lease > interval '30 days' THEN
-      RAISE EXCEPTION 'lease is out of its range' USING ERRCODE = '22023', DETAIL = format('lease %L', lease),
-        HINT = 'give the time within which the worker reports again, up to 30 days';
-    END IF;
-  END
-  $body$;
-
 CREATE FUNCTION sqp.heartbeat(run bigint, lease interval DEFAULT NULL) RETURNS timestamptz
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   AS $body$
@@ -299,7 +288,7 @@ CREATE FUNCTION sqp.heartbeat(run bigint, lease interval DEFAULT NULL) RETURNS t
     until timestamptz;
   BEGIN
     IF heartbeat.lease IS NOT NULL THEN
-      PERFORM sqp._check_lease(heartbeat.lease);
+      PERFORM gemba._check_lease(heartbeat.lease);
     END IF;
     UPDATE sqp.refresh_config c
        SET lease = coalesce(heartbeat.lease, c.lease),

@@ -4,10 +4,9 @@
 
 use super::Known;
 use crate::error::{OrRaise, Result};
-use crate::postgres::c_function::{Call, argument, c_function};
+use crate::postgres::c_function::{Call, argument, c_function, kept};
 use crate::postgres::caller;
 use crate::postgres::seen::Seen;
-use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -73,20 +72,10 @@ unsafe fn ask(fcinfo: Call, question: Question) -> pg_sys::Datum {
 /// `fcinfo` is the argument of a call by PostgreSQL.
 unsafe fn answer(fcinfo: Call, about: Option<[u8; 16]>, question: Question) -> Result<bool> {
     let seen = Seen::now();
-    // SAFETY: a place that can keep something keeps what this function has put there, which lives as long as the
-    // place does; calls of one place come one after the other.
-    let found = unsafe {
-        let place = (*fcinfo).flinfo;
-        if place.is_null() {
-            &mut find(seen)?
-        } else {
-            if (*place).fn_extra.is_null() {
-                (*place).fn_extra = PgMemoryContexts::For((*place).fn_mcxt)
-                    .leak_and_drop_on_delete(find(seen)?)
-                    .cast();
-            }
-            &mut *(*place).fn_extra.cast::<Found>()
-        }
+    // SAFETY: the places of these functions keep what was found, and looking it up calls none of them.
+    let found = match unsafe { kept(fcinfo, || find(seen))? } {
+        Some(found) => found,
+        None => &mut find(seen)?,
     };
     if found.seen != seen {
         *found = find(seen)?;

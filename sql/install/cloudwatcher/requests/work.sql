@@ -1,16 +1,5 @@
 -- Requests are worked on: by one worker at a time, as long as it reports back in time, and answered once.
 
-CREATE FUNCTION cloudwatcher._check_lease(lease interval) RETURNS void
-  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-  AS $body$
-  BEGIN
-    IF lease IS NULL OR lease < interval '1 millisecond' OR lease > interval '30 days' THEN
-      RAISE EXCEPTION 'lease is out of its range' USING ERRCODE = '22023', DETAIL = format('lease %L', lease),
-        HINT = 'give the time within which the worker reports again, up to 30 days';
-    END IF;
-  END
-  $body$;
-
 -- Work that nobody reported on in time goes back, or has failed, if that happened too often.
 CREATE FUNCTION cloudwatcher._end_lost_claims(moment timestamptz, kept_from timestamptz) RETURNS int
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
@@ -64,7 +53,7 @@ CREATE FUNCTION cloudwatcher.claim_requests(
         HINT = 'give a name of 1 to 200 characters that no other worker has';
     END IF;
     PERFORM cloudwatcher._check_count(n);
-    PERFORM cloudwatcher._check_lease(claim_requests.lease);
+    PERFORM gemba._check_lease(claim_requests.lease);
     -- What has expired is about to be archived.
     SELECT moment - s.requests_kept INTO kept_from FROM cloudwatcher.settings s;
     IF moment >= (SELECT min(r.lease_expires_at) FROM cloudwatcher.requests r WHERE r.status = 'processing' AND r.created_at > kept_from) THEN
@@ -109,7 +98,7 @@ CREATE FUNCTION cloudwatcher.extend_lease(worker text, requests uuid[], lease in
   #variable_conflict use_column
   BEGIN
     PERFORM gemba._refuse_foreign_owner('cloudwatcher.requests');
-    PERFORM cloudwatcher._check_lease(extend_lease.lease);
+    PERFORM gemba._check_lease(extend_lease.lease);
     IF worker IS NULL OR requests IS NULL THEN
       PERFORM cloudwatcher._refuse_null(CASE WHEN worker IS NULL THEN 'worker' ELSE 'requests' END);
     END IF;
