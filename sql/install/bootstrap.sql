@@ -17,6 +17,8 @@ COMMENT ON SCHEMA gemba IS 'gemba''s engine: deploy and migrations, partitions, 
 CREATE SCHEMA gemba_internal;
 COMMENT ON SCHEMA gemba_internal IS 'what gemba''s triggers call; nobody has USAGE on it';
 CREATE SCHEMA gemba_archive;
+CREATE SCHEMA gemba_history;
+COMMENT ON SCHEMA gemba_history IS 'segments and late rows of compressed partitions; nobody has USAGE on it';
 COMMENT ON SCHEMA gemba_archive IS 'partitions that were retired with on_expire = ''archive''';
 CREATE SCHEMA cloudwatcher;
 COMMENT ON SCHEMA cloudwatcher IS 'devices'' requests, parts and stock, orders and who approves them; the audit trail';

@@ -125,6 +125,17 @@ CREATE FUNCTION gemba_internal.capture_truncate() RETURNS trigger
 CREATE FUNCTION gemba_internal.audit_rows() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_audit_rows';
 
+-- The wrapper behind compressed partitions. Nobody has USAGE on its server: they are made by gemba alone.
+CREATE FUNCTION gemba_internal.history_handler() RETURNS fdw_handler
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_handler';
+CREATE FUNCTION gemba_internal.history_validator(options text[], catalog oid) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_validator';
+CREATE FOREIGN DATA WRAPPER gemba_history
+  HANDLER gemba_internal.history_handler VALIDATOR gemba_internal.history_validator;
+COMMENT ON FOREIGN DATA WRAPPER gemba_history IS 'compressed partitions: segments in schema gemba_history, read as rows';
+CREATE SERVER gemba_history FOREIGN DATA WRAPPER gemba_history;
+COMMENT ON SERVER gemba_history IS 'the one server of compressed partitions';
+
 -- The options of an audited table stand in the arguments of its triggers.
 CREATE VIEW gemba.audited_tables WITH (security_invoker = true) AS
   SELECT t.tgrelid::pg_catalog.regclass AS target, o.exclude, o.mask, o.full_rows, o.enabled,

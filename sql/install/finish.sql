@@ -7,7 +7,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cloudwatcher, gemba, plant, reporting, sqp
 REVOKE ALL ON ALL TABLES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA gemba FROM PUBLIC, anon, authenticated, service_role;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA sqp FROM PUBLIC, anon, authenticated, service_role;
-REVOKE ALL ON SCHEMA cloudwatcher, gemba, gemba_archive, plant, reporting, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
+REVOKE ALL ON SCHEMA cloudwatcher, gemba, gemba_archive, gemba_history, plant, reporting, sqp, telemetry FROM PUBLIC, anon, authenticated, service_role;
 
 -- Triggers run with the writer's rights, so whoever writes must be able to execute these; nobody can
 -- name them, though, without USAGE on their schema.

@@ -88,6 +88,25 @@ impl Relation {
     }
 }
 
+/// `schema.table` of an open relation, quoted.
+///
+/// # Safety
+/// The relation is open.
+#[expect(unsafe_code, reason = "reads the relation's row of pg_class")]
+pub unsafe fn name_of(relation: pg_sys::Relation) -> String {
+    // SAFETY: an open relation has its row; the schema's name is a palloc'd C string or NULL.
+    unsafe {
+        let row = &*(*relation).rd_rel;
+        let schema = pg_sys::get_namespace_name(row.relnamespace);
+        let schema = if schema.is_null() {
+            String::new()
+        } else {
+            std::ffi::CStr::from_ptr(schema).to_string_lossy().into_owned()
+        };
+        spi::qualified(&schema, pgrx::name_data_to_str(&row.relname))
+    }
+}
+
 /// The oid of a `regclass` argument. The argument itself is an open reference, with which DDL on the
 /// table would be refused; this closes it.
 pub fn oid(argument: PgRelation) -> pg_sys::Oid {
