@@ -1,262 +1,198 @@
 //! An ordinary partition becomes a compressed one.
+//!
+//! First its rows are copied into segments as one snapshot sees them, beside readers and writers. Then writers are
+//! kept out while what they did meanwhile is caught up with, and readers only for the moment in which the one table
+//! takes the other's place.
 
-#![expect(unsafe_code, reason = "reads the server's tuples")]
+#![expect(unsafe_code, reason = "works with snapshots and tuples of the server")]
 
-use super::layout::{Layout, Shape, late_name};
+use super::changes::{self, Changes};
+use super::layout::{Layout, Shape};
+use super::policy::Policy;
 use super::store::Store;
-use super::writer::{Cut, Writer};
+use super::swap;
+use super::tables;
+use super::cut::{Cut, Span};
+use super::writer::Writer;
 use crate::engine::partitions::leaf;
-use crate::engine::partitions::set::Set;
+use crate::engine::partitions::set::{KeyType, Leaf, Set};
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
-use crate::postgres::{role, spi};
-use gemba_core::calendar::Step;
+use crate::postgres::{lock, role, spi};
+use gemba_core::calendar::DAY;
 use pgrx::prelude::*;
+use std::ffi::CString;
 
-/// A column as the catalog has it.
-struct Described {
-    name: String,
-    type_sql: String,
-    collation: Option<String>,
-    type_oid: pg_sys::Oid,
-    not_null: bool,
-    generated: Option<String>,
+/// A partition whose segments are written, and which is not replaced yet.
+pub struct Prepared {
+    old: Relation,
+    range: Leaf,
+    foreign: Relation,
+    policy: Policy,
+    /// What the segments hold is what this one sees.
+    snapshot: pg_sys::Snapshot,
 }
 
-/// Compresses a partition of a managed table; returns its rows.
-pub fn partition(old: &Relation, segment_by: &[String], order_by: &str) -> Result<u64> {
-    let parent = spi::read_one::<pg_sys::Oid>(
-        "SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = $1",
-        &[old.oid.into()],
-    )?
-    .ok_or_else(|| {
-        Error::state("the table is no partition")
-            .detail(format!("table {}", old.sql()))
-            .hint("name a partition of a table under gemba.manage_partitions()")
-    })?;
-    let set = Set::of(parent)?;
-    let parent = &set.parent.relation;
-    let range = set
-        .leaves()?
-        .into_iter()
-        .find(|leaf| leaf.oid == old.oid)
-        .ok_or_else(|| Error::state("the partition has no range of time"))?;
-    let columns = described(old)?;
-    for column in &columns {
-        if column.generated.is_none() && Shape::of(column.type_oid).is_none() {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "a column's type cannot be compressed",
-            )
-            .detail(format!("column {:?} of {} is {}", column.name, old.sql(), column.type_sql))
-            .hint("types are integers, numeric, float, boolean, date, timestamp, timestamptz, uuid, text and varchar"));
-        }
+/// Rows that are taken from the cursor at once.
+const BATCH: i64 = 10_000;
+
+/// Copies the rows of a partition into segments. Nobody has to wait.
+///
+/// # Errors
+/// `55P03` when somebody else maintains the partition.
+pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
+    let old = Relation::open(range.oid)?;
+    // It conflicts with itself and with maintenance, and with no reader or writer.
+    if !lock::try_table(old.oid, pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE) {
+        return Err(leaf::busy(&old));
     }
-    spi::write(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", old.sql()), &[])?;
-    let unique = !set.unique_on.is_empty();
-    let foreign = make_tables(old, &columns, segment_by, order_by, unique)?;
-    let layout = Layout::of(foreign)?;
-    let store = Store::open(layout, pg_sys::RowExclusiveLock);
-    let rows = fill(&store, old, segment_by, order_by)?;
-    store.close();
-    let foreign = Relation::open(foreign)?;
-    leaf::lock_for_attach(&set)?;
-    role::as_owner(parent.owner, || -> Result<()> {
-        spi::write(
-            &format!("ALTER TABLE {} DETACH PARTITION {}", parent.sql(), old.sql()),
-            &[],
-        )?;
-        spi::write(&format!("DROP TABLE {}", old.sql()), &[])?;
-        spi::write(
-            &format!("ALTER FOREIGN TABLE {} RENAME TO {}", foreign.sql(), spi::ident(&old.name)),
-            &[],
-        )?;
-        Ok(())
-    })?;
-    let foreign = Relation::open(foreign.oid)?;
-    role::as_owner(parent.owner, || spi::write(&format!("ANALYZE {}", foreign.sql()), &[]))?;
-    leaf::attach(&set, &foreign, range.from, range.to)?;
-    Ok(rows)
-}
-
-fn described(table: &Relation) -> Result<Vec<Described>> {
-    spi::read_all(
-        "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
-                CASE WHEN a.attcollation <> t.typcollation
-                     THEN pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.collname) END,
-                a.atttypid, a.attnotnull,
-                CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
-           FROM pg_catalog.pg_attribute a
-           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-           LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
-           LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
-           LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-        &[table.oid.into()],
-        |row| {
-            Ok(Described {
-                name: row.get::<String>(1)?.unwrap_or_default(),
-                type_sql: row.get::<String>(2)?.unwrap_or_default(),
-                collation: row.get::<String>(3)?,
-                type_oid: row.get::<pg_sys::Oid>(4)?.unwrap_or(pg_sys::InvalidOid),
-                not_null: row.get::<bool>(5)?.unwrap_or(false),
-                generated: row.get::<String>(6)?,
-            })
-        },
-    )
-}
-
-fn make_tables(
-    old: &Relation,
-    columns: &[Described],
-    segment_by: &[String],
-    order_by: &str,
-    unique: bool,
-) -> Result<pg_sys::Oid> {
-    let plain = |name: &str| -> Result<String> {
-        columns
-            .iter()
-            .find(|column| column.name == name)
-            .map(|column| {
-                let collation = column
-                    .collation
-                    .as_ref()
-                    .map_or(String::new(), |collation| format!(" COLLATE {collation}"));
-                format!("{}{collation}", column.type_sql)
-            })
-            .ok_or_else(|| Error::invalid("there is no such column").detail(name))
+    policy.check(set)?;
+    let name = format!("{}_compressed", leaf::shorten(&old.name, 52));
+    let foreign = tables::make(&old, &old.schema, &name, policy, !set.unique_on.is_empty())?;
+    // SAFETY: registered until the transaction ends, or the partition is replaced.
+    let snapshot = unsafe {
+        pg_sys::RegisterSnapshotOnOwner(pg_sys::GetLatestSnapshot(), pg_sys::TopTransactionResourceOwner)
     };
-    let order_type = plain(order_by)?;
-    let mut keys = Vec::new();
-    for (position, name) in segment_by.iter().enumerate() {
-        keys.push(format!("key_{} {}", position + 1, plain(name)?));
+    fill(set, &old, &foreign, policy, snapshot)?;
+    role::as_owner(old.owner, || {
+        spi::write(&format!("ANALYZE {}", foreign.sql()), &[])
+    })?;
+    Ok(Prepared {
+        old,
+        range: range.clone(),
+        foreign,
+        policy: policy.clone(),
+        snapshot,
+    })
+}
+
+/// Catches up with what was written meanwhile, and puts the segments in the partition's place. Returns its rows.
+///
+/// # Errors
+/// `55P03` when the locks are not to be had within `gemba.lock_patience`.
+pub fn finish(set: &Set, prepared: Prepared) -> Result<u64> {
+    let Prepared {
+        old,
+        range,
+        foreign,
+        policy,
+        snapshot,
+    } = prepared;
+    // No writers from here on; readers are not disturbed.
+    if !lock::try_table(old.oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
+        return Err(leaf::busy(&old));
     }
-    let key_names: Vec<_> = (1..=segment_by.len()).map(|n| format!("key_{n}")).collect();
-    let segments = spi::qualified("gemba_history", &old.name);
-    let late = spi::qualified("gemba_history", &late_name(&old.name));
-    let (comma, comma_names) = if keys.is_empty() {
-        (String::new(), String::new())
-    } else {
-        (format!(", {}", keys.join(", ")), format!("{}, ", key_names.join(", ")))
+    // SAFETY: both snapshots are registered while they are used, and the table is locked.
+    let missed = unsafe {
+        let now = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let missed = changes::between(old.oid, snapshot, now);
+        pg_sys::UnregisterSnapshot(now);
+        pg_sys::UnregisterSnapshotFromOwner(snapshot, pg_sys::TopTransactionResourceOwner);
+        missed
     };
-    let mut late_columns = Vec::new();
-    let mut foreign_columns = Vec::new();
-    let mut number = 0;
-    for column in columns {
-        let definition = format!("{} {}", spi::ident(&column.name), plain(&column.name)?);
-        late_columns.push(definition.clone());
-        let mut options = Vec::new();
-        let mut rest = String::new();
-        match &column.generated {
-            Some(expression) => rest.push_str(&format!(" GENERATED ALWAYS AS ({expression}) STORED")),
-            None => {
-                options.push(format!("column '{number}'"));
-                number += 1;
-            }
-        }
-        if column.not_null {
-            rest.push_str(" NOT NULL");
-        }
-        if let Some(position) = segment_by.iter().position(|name| *name == column.name) {
-            options.push(format!("key '{}'", position + 1));
-        }
-        if column.name == order_by {
-            options.push("\"order\" 'true'".into());
-        }
-        let collation = "";
-        let options = if options.is_empty() {
-            String::new()
-        } else {
-            format!(" OPTIONS ({})", options.join(", "))
-        };
-        let (name, type_sql) = definition.split_once(' ').unwrap_or((&definition, ""));
-        let _ = (name, type_sql, collation);
-        // OPTIONS stands between the type and COLLATE.
-        let type_only = &column.type_sql;
-        let collate = column
-            .collation
-            .as_ref()
-            .map_or(String::new(), |collation| format!(" COLLATE {collation}"));
-        foreign_columns.push(format!(
-            "{} {type_only}{options}{collate}{rest}",
-            spi::ident(&column.name)
-        ));
+    catch_up(set, &old, &foreign, &policy, &missed)?;
+    swap::replace(set, &range, &old, &foreign)?;
+    rows_of(&foreign)
+}
+
+fn rows_of(foreign: &Relation) -> Result<u64> {
+    let layout = Layout::of(foreign.oid)?;
+    let (segments, late) = (Relation::open(layout.segments)?, Relation::open(layout.late)?);
+    let rows = spi::read_one::<i64>(
+        &format!(
+            "SELECT (SELECT coalesce(pg_catalog.sum(row_count), 0)::bigint FROM {})
+                    + (SELECT pg_catalog.count(*) FROM {})",
+            segments.sql(),
+            late.sql()
+        ),
+        &[],
+    )?;
+    Ok(rows.unwrap_or(0) as u64)
+}
+
+/// Rows that came are late ones. Where rows went, or too many came, everything is copied anew, now that nobody
+/// writes: nobody is expected to write to a closed partition, so that hardly ever happens.
+fn catch_up(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, missed: &Changes) -> Result<()> {
+    if missed.went == 0 && missed.came.is_empty() {
+        return Ok(());
     }
-    let late_key: Vec<_> = segment_by
+    let layout = Layout::of(foreign.oid)?;
+    if missed.went > 0 || missed.came.len() > changes::MANY {
+        let segments = Relation::open(layout.segments)?;
+        spi::write(&format!("TRUNCATE {}", segments.sql()), &[])?;
+        // SAFETY: as in `prepare`; unregistered when it has served.
+        unsafe {
+            let now = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            fill(set, old, foreign, policy, now)?;
+            pg_sys::UnregisterSnapshot(now);
+        }
+        return Ok(());
+    }
+    let late = Relation::open(layout.late)?;
+    let columns: Vec<_> = layout
+        .columns
         .iter()
-        .map(String::as_str)
-        .chain([order_by])
-        .map(spi::ident)
+        .filter(|column| !column.dropped)
+        .map(|column| spi::ident(&column.name))
         .collect();
-    let foreign = spi::qualified(&old.schema, &format!("{}_compressed", old.name));
-    let owner = spi::ident(&role::name(old.owner));
-    for sql in [
-        format!(
-            "CREATE TABLE {segments} (first_at {order_type} NOT NULL, last_at {order_type} NOT NULL,
-               row_count int NOT NULL{comma}, data bytea NOT NULL)"
-        ),
-        // It is compressed already.
-        format!("ALTER TABLE {segments} ALTER COLUMN data SET STORAGE EXTERNAL"),
-        format!("CREATE INDEX ON {segments} ({comma_names}last_at)"),
-        format!("CREATE TABLE {late} ({})", late_columns.join(", ")),
-        format!(
-            "CREATE {} INDEX ON {late} ({})",
-            if unique { "UNIQUE" } else { "" },
-            late_key.join(", ")
-        ),
-        format!("ALTER TABLE {segments} ENABLE ROW LEVEL SECURITY"),
-        format!("ALTER TABLE {late} ENABLE ROW LEVEL SECURITY"),
-        format!(
-            "CREATE FOREIGN TABLE {foreign} ({}) SERVER gemba_history
-               OPTIONS (segments {}, \"unique\" '{unique}')",
-            foreign_columns.join(", "),
-            spi::literal(&old.name)
-        ),
-        format!("ALTER TABLE {segments} OWNER TO {owner}"),
-        format!("ALTER TABLE {late} OWNER TO {owner}"),
-        format!("ALTER FOREIGN TABLE {foreign} OWNER TO {owner}"),
-    ] {
-        spi::write(&sql, &[])?;
-    }
-    Ok(
-        spi::read_one::<pg_sys::Oid>("SELECT $1::pg_catalog.regclass::oid", &[foreign.into()])?
-            .unwrap_or(pg_sys::InvalidOid),
-    )
+    let columns = columns.join(", ");
+    let places: Vec<String> = missed.came.iter().map(super::store::tid_text).collect();
+    role::as_owner(old.owner, || {
+        spi::write(
+            &format!(
+                "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE ctid = ANY ($1::pg_catalog.tid[])",
+                late.sql(),
+                old.sql()
+            ),
+            &[places.into()],
+        )
+    })?;
+    Ok(())
 }
 
-/// Copies all rows of the partition, in order, into segments.
-fn fill(store: &Store, old: &Relation, segment_by: &[String], order_by: &str) -> Result<u64> {
-    let names: Vec<_> = store
+/// Copies the rows that the snapshot sees, in the order of keys and time, into segments.
+fn fill(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, snapshot: pg_sys::Snapshot) -> Result<()> {
+    let layout = Layout::of(foreign.oid)?;
+    let store = Store::open(layout, pg_sys::RowExclusiveLock);
+    let columns: Vec<_> = store
         .layout
         .columns
         .iter()
         .map(|column| spi::ident(&column.name))
         .collect();
-    let order: Vec<_> = segment_by
+    let order: Vec<_> = policy
+        .segment_by
         .iter()
-        .map(String::as_str)
-        .chain([order_by])
-        .map(spi::ident)
+        .chain([&policy.order_by])
+        .map(|name| spi::ident(name))
         .collect();
     let sql = format!(
         "SELECT {} FROM {} ORDER BY {}",
-        names.join(", "),
+        columns.join(", "),
         old.sql(),
         order.join(", ")
     );
-    let zone = crate::postgres::time::ServerZone::trusted("UTC");
-    let mut writer = Writer::new(
-        store,
-        Cut {
-            step: Some((Step::Days(1), zone)),
-        },
-    );
-    let width = names.len();
-    let command = std::ffi::CString::new(sql).unwrap_or_default();
-    Spi::connect(|_| -> Result<()> {
+    // SAFETY: the snapshot is registered, and taken off again in any case but an error's, which ends the
+    // (sub-)transaction.
+    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
+    let copied = role::as_owner(old.owner, || copy(&sql, set, &store));
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    let span = copied?;
+    store.close();
+    tables::note_cut(foreign, span)
+}
+
+fn copy(sql: &str, set: &Set, store: &Store) -> Result<Span> {
+    let command = CString::new(sql).unwrap_or_default();
+    let width = store.layout.columns.len();
+    let of_dates = store.layout.order_shape() == Shape::Date;
+    let mut writer = Writer::new(store, Cut::new(set, Span::Partition, of_dates));
+    Spi::connect(|_| {
         let mut values = vec![pg_sys::Datum::null(); width];
         let mut nulls = vec![true; width];
-        // SAFETY: the cursor belongs to this connection; each batch is freed after it was read.
+        // SAFETY: the cursor belongs to this connection and reads with the active snapshot; each batch is freed
+        // after its rows were taken, whose columns are the layout's.
         unsafe {
             let cursor = pg_sys::SPI_cursor_open_with_args(
                 std::ptr::null(),
@@ -268,27 +204,91 @@ fn fill(store: &Store, old: &Relation, segment_by: &[String], order_by: &str) ->
                 true,
                 0,
             );
+            let mut first = true;
             loop {
-                pg_sys::SPI_cursor_fetch(cursor, true, 10_000);
+                pg_sys::SPI_cursor_fetch(cursor, true, BATCH as _);
                 let table = pg_sys::SPI_tuptable;
-                let count = (*table).numvals as usize;
-                for number in 0..count {
+                let tuples = std::slice::from_raw_parts((*table).vals, (*table).numvals as usize);
+                if std::mem::take(&mut first) {
+                    let times = tuples.iter().map(|&tuple| time_of(tuple, (*table).tupdesc, &store.layout));
+                    writer.cut = Cut::new(set, span_of(set, times), of_dates);
+                }
+                for &tuple in tuples {
                     pg_sys::heap_deform_tuple(
-                        *(*table).vals.add(number),
+                        tuple,
                         (*table).tupdesc,
                         values.as_mut_ptr(),
                         nulls.as_mut_ptr(),
                     );
                     writer.push(&values, &nulls)?;
                 }
+                let ended = tuples.is_empty();
                 pg_sys::SPI_freetuptable(table);
-                if count == 0 {
+                if ended {
                     break;
                 }
             }
             pg_sys::SPI_cursor_close(cursor);
         }
-        writer.flush()
-    })?;
-    Ok(writer.rows)
+        writer.flush()?;
+        Ok(writer.cut.span)
+    })
+}
+
+/// # Safety
+/// The tuple has the layout's columns.
+unsafe fn time_of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, layout: &Layout) -> i64 {
+    let mut is_null = false;
+    // SAFETY: as the caller says; a partition key is never NULL.
+    let datum = unsafe {
+        pg_sys::heap_getattr(tuple, layout.order as i32 + 1, descriptor, &mut is_null)
+    };
+    layout.order_shape().int(datum)
+}
+
+/// The span that suits the first rows, which come in the order of keys and time: where time goes back, a new series
+/// begins.
+fn span_of(set: &Set, times: impl Iterator<Item = i64>) -> Span {
+    let times: Vec<i64> = times.filter(|&time| time != i64::MIN && time != i64::MAX).collect();
+    let (mut steps, mut length) = (0_u64, 0_i64);
+    for pair in times.windows(2).filter(|pair| pair[1] > pair[0]) {
+        steps += 1;
+        length = length.saturating_add(pair[1].saturating_sub(pair[0]));
+    }
+    let unit = if set.parent.key == KeyType::Date { DAY } else { 1 };
+    let start = times.first().copied().unwrap_or(0).saturating_mul(unit);
+    let partition = set.floor(start)..set.next(start);
+    Span::choose(partition, steps.max(1) as f64 / (length.max(1) as f64 * unit as f64))
+}
+
+/// Compresses one partition of a managed table, or returns its rows when it is compressed already.
+///
+/// # Errors
+/// `55000` when it is no partition of a table with a policy.
+pub fn partition(set: &Set, range: &Leaf) -> Result<u64> {
+    let policy = Policy::of(&set.parent.relation)?;
+    role::require_current_snapshots("a partition cannot be compressed")?;
+    let prepared = prepare(set, range, &policy)?;
+    finish(set, prepared)
+}
+
+/// The managed table that a partition belongs to, and its range there.
+pub fn place_of(partition: &Relation) -> Result<(Set, Leaf)> {
+    let nowhere = || {
+        Error::state("the table is no partition of a managed table")
+            .detail(format!("table {}", partition.sql()))
+            .hint("name a partition that gemba.partitions lists")
+    };
+    let parent = spi::read_one::<pg_sys::Oid>(
+        "SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = $1",
+        &[partition.oid.into()],
+    )?
+    .ok_or_else(nowhere)?;
+    let set = Set::find(parent)?.ok_or_else(nowhere)?;
+    let range = set
+        .leaves()?
+        .into_iter()
+        .find(|leaf| leaf.oid == partition.oid)
+        .ok_or_else(nowhere)?;
+    Ok((set, range))
 }

@@ -7,12 +7,14 @@
 //! |---|---|---|
 //! | the table | `segments` | the table in schema `gemba_history` that holds the segments |
 //! | the table | `unique` | whether (keys…, time) is unique |
+//! | the table | `cut` | where its segments are cut: at each `hour`, `day`, `week`, `month`, or for the whole `partition` |
 //! | a column | `column` | its number inside a segment, from 0; a column without is computed or was added later |
 //! | a column | `key` | its position among the keys, from 1 |
 //! | a column | `order` | that it is the time |
 
 #![expect(unsafe_code, reason = "reads the server's catalog")]
 
+use super::cut::Span;
 use crate::error::{Error, OrRaise, Result};
 use gemba_segment::Kind;
 use pgrx::prelude::*;
@@ -127,6 +129,8 @@ pub struct Layout {
     /// Place in `columns` of the time.
     pub order: usize,
     pub unique: bool,
+    /// Where its segments are cut.
+    pub cut: Option<Span>,
     /// How many columns a segment has.
     pub stored: usize,
 }
@@ -304,6 +308,7 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
             keys: keys.into_iter().map(|(_, place)| place).collect(),
             order: order.ok_or_else(|| wrong(&name, "no column has the option \"order\""))?,
             unique: of_table.get("unique").is_some_and(|value| value == "true"),
+            cut: of_table.get("cut").map(|name| Span::named(name)),
             stored: stored.unwrap_or(0),
             columns,
         })

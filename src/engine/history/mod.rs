@@ -8,15 +8,24 @@
 //! - [`layout`]: which column of a partition stands where in its segments
 //! - [`values`]: values of rows into segments and out of them
 //! - [`store`]: the segment table
-//! - [`writer`]: rows become segments
-//! - [`compress`]: an ordinary partition becomes a compressed one
+//! - [`writer`], [`cut`]: rows become segments, and where these end
 //! - [`fdw`]: reading and writing a compressed partition, for the server's executor
+//! - [`policy`]: which tables are compressed, how, and when a partition is closed
+//! - [`tables`]: the tables of a compressed partition
+//! - [`compress`], [`decompress`]: one kind of partition becomes the other
+//! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
 //! - [`api`]: the SQL functions
 
 mod api;
+mod changes;
 mod compress;
+mod cut;
+mod decompress;
 mod fdw;
 mod layout;
+mod policy;
 mod store;
+mod swap;
+mod tables;
 mod values;
 mod writer;

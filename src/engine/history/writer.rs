@@ -2,11 +2,10 @@
 
 #![expect(unsafe_code, reason = "reads and compares the server's values")]
 
+use super::cut::Cut;
 use super::store::{NewSegment, Store};
 use super::values;
 use crate::error::{Error, Result};
-use crate::postgres::time::ServerZone;
-use gemba_core::calendar::Step;
 use gemba_segment::ColumnBuilder;
 use pg_sys::Datum;
 use pgrx::prelude::*;
@@ -14,26 +13,10 @@ use pgrx::prelude::*;
 /// A segment has no more rows than a synthetic tid can tell apart.
 pub const MOST_ROWS: usize = 65_000;
 
-/// Where segments are cut: never across the edge of such a step. Without one only where the key changes.
-#[derive(Debug, Clone)]
-pub struct Cut {
-    pub step: Option<(Step, ServerZone)>,
-}
-
-impl Cut {
-    /// The first time that does not belong to the segment of this one any more.
-    pub fn after(&self, time: i64) -> i64 {
-        match &self.step {
-            Some((step, zone)) => step.next(time, zone),
-            None => i64::MAX,
-        }
-    }
-}
-
 /// Gathers the rows of one segment after the other, and writes them.
 pub struct Writer<'s> {
     store: &'s Store,
-    cut: Cut,
+    pub cut: Cut,
     builders: Vec<ColumnBuilder>,
     /// Of the segment at hand; in memory of its own.
     keys: Vec<Option<Datum>>,

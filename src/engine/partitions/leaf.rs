@@ -59,7 +59,8 @@ pub fn lock_against_retirement(set: &Set) -> Result<()> {
     Err(busy(relation))
 }
 
-fn busy(relation: &Relation) -> Error {
+/// The error of a lock that was not to be had.
+pub fn busy(relation: &Relation) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         "the table is locked by another session",
@@ -144,7 +145,7 @@ pub fn attach(set: &Set, leaf: &Relation, from: i64, to: i64) -> Result<()> {
 }
 
 /// ALTER DEFAULT PRIVILEGES (Supabase has some) gives new tables to client roles; not this one.
-fn revoke_default_grants(leaf: &Relation) -> Result<()> {
+pub fn revoke_default_grants(leaf: &Relation) -> Result<()> {
     let grantees = spi::read_all(
         "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC'
                               ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)::text) END
@@ -197,7 +198,7 @@ fn free_name(set: &Set, from: i64) -> Result<String> {
 }
 
 /// The name cut on a character boundary.
-fn shorten(name: &str, bytes: usize) -> &str {
+pub fn shorten(name: &str, bytes: usize) -> &str {
     let mut end = name.len().min(bytes);
     while !name.is_char_boundary(end) {
         end -= 1;
