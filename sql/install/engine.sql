@@ -180,6 +180,7 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
   AS $body$
   DECLARE
     gone oid[];
+    segments text;
     orphan record;
   BEGIN
     SELECT array_agg(objid) INTO gone FROM pg_event_trigger_dropped_objects()
@@ -189,19 +190,19 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
     END IF;
     DELETE FROM gemba.partition_sets WHERE parent::oid = ANY (gone);
     DELETE FROM gemba.compression_policies WHERE parent::oid = ANY (gone);
-    -- Segments go with their partition, and late rows with their segments.
-    FOR orphan IN
-      SELECT c.relname
-        FROM pg_class c
-       WHERE c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
-         AND NOT EXISTS (
-           SELECT FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
-            CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS o
-            WHERE s.srvname = 'gemba_history' AND o.option_name = 'segments'
-              AND c.relname IN (o.option_value, o.option_value || '_late'))
-    LOOP
-      EXECUTE format('DROP TABLE gemba_history.%I', orphan.relname);
-    END LOOP;
+    -- Segments go with their partition, and late rows with their segments: in one statement, because this trigger
+    -- notices it too.
+    SELECT string_agg(format('gemba_history.%I', c.relname), ', ') INTO segments
+      FROM pg_class c
+     WHERE c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
+       AND NOT EXISTS (
+         SELECT FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
+          CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS o
+          WHERE s.srvname = 'gemba_history' AND o.option_name = 'segments'
+            AND c.relname IN (o.option_value, o.option_value || '_late'));
+    IF segments IS NOT NULL THEN
+      EXECUTE 'DROP TABLE ' || segments;
+    END IF;
     -- A rollup whose table is gone leaves triggers on its source.
     FOR orphan IN
       SELECT t.tgname, n.nspname, c.relname

@@ -202,7 +202,7 @@ pub fn mantissa(stored: &[u8]) -> Option<(i64, u16)> {
 pub fn of_mantissa(mantissa: i64, scale: u16) -> pg_sys::Datum {
     let mut scratch = Scratch::default();
     scratch.datum(mantissa, scale);
-    super::varlena::of_bytes(scratch.body())
+    varlena::of_bytes(scratch.body())
 }
 
 /// Words of a numeric: its length, head and weight, and the digits of 64 bits shifted by up to three decimals.
@@ -256,7 +256,10 @@ impl Scratch {
         let words: &mut [u16] = {
             // SAFETY: words of two bytes in the room of half as many words of four.
             unsafe {
-                std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast::<u16>(), self.words.len() * 2)
+                std::slice::from_raw_parts_mut(
+                    self.words.as_mut_ptr().cast::<u16>(),
+                    self.words.len() * 2,
+                )
             }
         };
         let short = scale <= SHORT_SCALE >> SHORT_SCALE_SHIFT && (-64..=63).contains(&weight);

@@ -7,12 +7,12 @@
 #![expect(unsafe_code, reason = "works with snapshots and tuples of the server")]
 
 use super::changes::{self, Changes};
+use super::cut::{Cut, Span};
 use super::layout::{Layout, Shape};
 use super::policy::Policy;
 use super::store::Store;
 use super::swap;
 use super::tables;
-use super::cut::{Cut, Span};
 use super::writer::Writer;
 use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::{KeyType, Leaf, Set};
@@ -43,15 +43,24 @@ const BATCH: i64 = 10_000;
 pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
     let old = Relation::open(range.oid)?;
     // It conflicts with itself and with maintenance, and with no reader or writer.
-    if !lock::try_table(old.oid, pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE) {
+    if !lock::try_table(
+        old.oid,
+        pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
+    ) {
         return Err(leaf::busy(&old));
     }
     policy.check(set)?;
     let name = format!("{}_compressed", leaf::shorten(&old.name, 52));
-    let foreign = tables::make(&old, &old.schema, &name, policy, !set.unique_on.is_empty())?;
+    let foreign = tables::make(
+        &old,
+        &name,
+        &old.name, policy, !set.unique_on.is_empty())?;
     // SAFETY: registered until the transaction ends, or the partition is replaced.
     let snapshot = unsafe {
-        pg_sys::RegisterSnapshotOnOwner(pg_sys::GetLatestSnapshot(), pg_sys::TopTransactionResourceOwner)
+        pg_sys::RegisterSnapshotOnOwner(
+            pg_sys::GetLatestSnapshot(),
+            pg_sys::TopTransactionResourceOwner,
+        )
     };
     fill(set, &old, &foreign, policy, snapshot)?;
     role::as_owner(old.owner, || {
@@ -97,7 +106,10 @@ pub fn finish(set: &Set, prepared: Prepared) -> Result<u64> {
 
 fn rows_of(foreign: &Relation) -> Result<u64> {
     let layout = Layout::of(foreign.oid)?;
-    let (segments, late) = (Relation::open(layout.segments)?, Relation::open(layout.late)?);
+    let (segments, late) = (
+        Relation::open(layout.segments)?,
+        Relation::open(layout.late)?,
+    );
     let rows = spi::read_one::<i64>(
         &format!(
             "SELECT (SELECT coalesce(pg_catalog.sum(row_count), 0)::bigint FROM {})
@@ -112,7 +124,13 @@ fn rows_of(foreign: &Relation) -> Result<u64> {
 
 /// Rows that came are late ones. Where rows went, or too many came, everything is copied anew, now that nobody
 /// writes: nobody is expected to write to a closed partition, so that hardly ever happens.
-fn catch_up(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, missed: &Changes) -> Result<()> {
+fn catch_up(
+    set: &Set,
+    old: &Relation,
+    foreign: &Relation,
+    policy: &Policy,
+    missed: &Changes,
+) -> Result<()> {
     if missed.went == 0 && missed.came.is_empty() {
         return Ok(());
     }
@@ -151,7 +169,13 @@ fn catch_up(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, miss
 }
 
 /// Copies the rows that the snapshot sees, in the order of keys and time, into segments.
-fn fill(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, snapshot: pg_sys::Snapshot) -> Result<()> {
+fn fill(
+    set: &Set,
+    old: &Relation,
+    foreign: &Relation,
+    policy: &Policy,
+    snapshot: pg_sys::Snapshot,
+) -> Result<()> {
     let layout = Layout::of(foreign.oid)?;
     let store = Store::open(layout, pg_sys::RowExclusiveLock);
     let columns: Vec<_> = store
@@ -210,7 +234,9 @@ fn copy(sql: &str, set: &Set, store: &Store) -> Result<Span> {
                 let table = pg_sys::SPI_tuptable;
                 let tuples = std::slice::from_raw_parts((*table).vals, (*table).numvals as usize);
                 if std::mem::take(&mut first) {
-                    let times = tuples.iter().map(|&tuple| time_of(tuple, (*table).tupdesc, &store.layout));
+                    let times = tuples
+                        .iter()
+                        .map(|&tuple| time_of(tuple, (*table).tupdesc, &store.layout));
                     writer.cut = Cut::new(set, span_of(set, times), of_dates);
                 }
                 for &tuple in tuples {
@@ -240,25 +266,33 @@ fn copy(sql: &str, set: &Set, store: &Store) -> Result<Span> {
 unsafe fn time_of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, layout: &Layout) -> i64 {
     let mut is_null = false;
     // SAFETY: as the caller says; a partition key is never NULL.
-    let datum = unsafe {
-        pg_sys::heap_getattr(tuple, layout.order as i32 + 1, descriptor, &mut is_null)
-    };
+    let datum =
+        unsafe { pg_sys::heap_getattr(tuple, layout.order as i32 + 1, descriptor, &mut is_null) };
     layout.order_shape().int(datum)
 }
 
 /// The span that suits the first rows, which come in the order of keys and time: where time goes back, a new series
 /// begins.
 fn span_of(set: &Set, times: impl Iterator<Item = i64>) -> Span {
-    let times: Vec<i64> = times.filter(|&time| time != i64::MIN && time != i64::MAX).collect();
+    let times: Vec<i64> = times
+        .filter(|&time| time != i64::MIN && time != i64::MAX)
+        .collect();
     let (mut steps, mut length) = (0_u64, 0_i64);
     for pair in times.windows(2).filter(|pair| pair[1] > pair[0]) {
         steps += 1;
         length = length.saturating_add(pair[1].saturating_sub(pair[0]));
     }
-    let unit = if set.parent.key == KeyType::Date { DAY } else { 1 };
+    let unit = if set.parent.key == KeyType::Date {
+        DAY
+    } else {
+        1
+    };
     let start = times.first().copied().unwrap_or(0).saturating_mul(unit);
     let partition = set.floor(start)..set.next(start);
-    Span::choose(partition, steps.max(1) as f64 / (length.max(1) as f64 * unit as f64))
+    Span::choose(
+        partition,
+        steps.max(1) as f64 / (length.max(1) as f64 * unit as f64),
+    )
 }
 
 /// Compresses one partition of a managed table, or returns its rows when it is compressed already.

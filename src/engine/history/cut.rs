@@ -131,7 +131,13 @@ mod tests {
         assert_eq!(Span::choose(0..365 * DAY, rate(3_600.0)), Span::Month);
         assert_eq!(Span::choose(month, rate(86_400.0)), Span::Partition);
         assert_eq!(Span::choose(0..DAY, rate(600.0)), Span::Partition);
-        for span in [Span::Hour, Span::Day, Span::Week, Span::Month, Span::Partition] {
+        for span in [
+            Span::Hour,
+            Span::Day,
+            Span::Week,
+            Span::Month,
+            Span::Partition,
+        ] {
             assert_eq!(Span::named(span.name()), span);
         }
     }
