@@ -51,10 +51,7 @@ pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
     }
     policy.check(set)?;
     let name = format!("{}_compressed", leaf::shorten(&old.name, 52));
-    let foreign = tables::make(
-        &old,
-        &name,
-        &old.name, policy, !set.unique_on.is_empty())?;
+    let foreign = tables::make(&old, &name, &old.name, policy, !set.unique_on.is_empty())?;
     // SAFETY: registered until the transaction ends, or the partition is replaced.
     let snapshot = unsafe {
         pg_sys::RegisterSnapshotOnOwner(
