@@ -214,16 +214,13 @@ fn foreign_table(
     )
 }
 
-/// Says in the partition's options where its segments are cut.
-pub fn note_cut(foreign: &Relation, span: Span) -> Result<()> {
-    let add = if Layout::of(foreign.oid)?.cut.is_some() {
-        "SET"
-    } else {
-        "ADD"
-    };
+/// Says in a new partition's options where its segments are cut, and what the same rows took up before (or would).
+pub fn note(foreign: &Relation, span: Span, raw_bytes: i64) -> Result<()> {
+    let known = Layout::of(foreign.oid)?.cut.is_some();
+    let add = if known { "SET" } else { "ADD" };
     spi::write(
         &format!(
-            "ALTER FOREIGN TABLE {} OPTIONS ({add} cut {})",
+            "ALTER FOREIGN TABLE {} OPTIONS ({add} cut {}, {add} raw_bytes '{raw_bytes}')",
             foreign.sql(),
             spi::literal(span.name())
         ),
