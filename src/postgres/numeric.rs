@@ -482,4 +482,39 @@ mod tests {
     fn far_too_many_digits() {
         let _ = read("1e4000");
     }
+
+    /// Directly built values are the ones that the server's own input would have stored.
+    #[pg_test]
+    fn numerics_are_what_the_server_writes() {
+        for (scaled, text) in [
+            (0_i64, "0.0000"),
+            (1, "0.0001"),
+            (-1, "-0.0001"),
+            (12_300, "1.2300"),
+            (47_624_300, "4762.4300"),
+            (9_999_999_999, "999999.9999"),
+            (-9_999_999_999, "-999999.9999"),
+            (10_000_000, "1000.0000"),
+        ] {
+            // SAFETY: the datum is a numeric, made for this call.
+            #[expect(unsafe_code, reason = "reads a datum made above")]
+            let value = unsafe { AnyNumeric::from_datum(super::of_mantissa(scaled, 4), false) };
+            let same = spi::read_row(
+                "SELECT $1::text = $2, $1 = $2::numeric(10,4), pg_column_size($1) <= pg_column_size($2::numeric(10,4))",
+                &[value.into(), text.into()],
+                |row| {
+                    Ok((
+                        row.get::<bool>(1)?,
+                        row.get::<bool>(2)?,
+                        row.get::<bool>(3)?,
+                    ))
+                },
+            );
+            assert_eq!(
+                same.ok().flatten(),
+                Some((Some(true), Some(true), Some(true))),
+                "{text}"
+            );
+        }
+    }
 }

@@ -214,6 +214,26 @@ fn foreign_table(
     )
 }
 
+/// Takes the index of a segment table away while it is filled.
+pub fn drop_index(segments: pg_sys::Oid) -> Result<()> {
+    let indexes = spi::read_all(
+        "SELECT indexrelid::pg_catalog.regclass::text FROM pg_catalog.pg_index WHERE indrelid = $1",
+        &[segments.into()],
+        |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
+    )?;
+    for index in indexes {
+        spi::write(&format!("DROP INDEX {index}"), &[])?;
+    }
+    Ok(())
+}
+
+/// And makes it again.
+pub fn index(segments: pg_sys::Oid, policy: &Policy) -> Result<()> {
+    let segments = Relation::open(segments)?;
+    spi::write(&segment_index(&segments.sql(), policy), &[])?;
+    Ok(())
+}
+
 /// Says in a new partition's options where its segments are cut, and what the same rows took up before (or would).
 pub fn note(foreign: &Relation, span: Span, raw_bytes: i64) -> Result<()> {
     let known = Layout::of(foreign.oid)?.cut.is_some();

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "reads and compares the server's values")]
 
-use super::cut::Cut;
+use super::cut::{Cut, MOST_ROWS};
 use super::store::{NewSegment, Store};
 use super::values;
 use crate::error::{Error, Result};
@@ -10,9 +10,6 @@ use crate::postgres::descriptor;
 use gemba_segment::ColumnBuilder;
 use pg_sys::Datum;
 use pgrx::prelude::*;
-
-/// A segment has no more rows than a synthetic tid can tell apart.
-pub const MOST_ROWS: usize = 65_000;
 
 /// Gathers the rows of one segment after the other, and writes them.
 pub struct Writer<'s> {
