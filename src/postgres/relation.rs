@@ -64,6 +64,14 @@ impl Relation {
         spi::qualified(&self.schema, &self.name)
     }
 
+    /// What DDL calls it.
+    pub fn ddl_kind(&self) -> &'static str {
+        match self.kind {
+            'f' => "FOREIGN TABLE",
+            _ => "TABLE",
+        }
+    }
+
     pub fn column(&self, name: &str) -> Result<Column> {
         spi::read_row(
             "SELECT pg_catalog.format_type(a.atttypid, NULL), a.attnotnull
