@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::postgres::relation::Relation;
 use crate::postgres::setting::with_setting;
 use crate::postgres::spi::ident;
-use crate::postgres::{role, spi, time};
+use crate::postgres::{role, spi, time, type_cache};
 use gemba_core::ranges::RangeSet;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -294,17 +294,24 @@ fn write_differences(
 }
 
 /// `held` and `fresh` have the same bucket and group. Plain equality, which can be hashed, wherever
-/// the column cannot be NULL.
+/// the column cannot be NULL; otherwise beside it, where the type allows, that of the hashes.
 fn same_key(rollup: &Rollup) -> Result<String> {
     let mut same = "fresh.bucket = held.bucket".to_owned();
     for name in &rollup.group_by {
         let quoted = ident(name);
-        let operator = if rollup.table.column(name)?.not_null {
-            "="
-        } else {
-            "IS NOT DISTINCT FROM"
-        };
-        same.push_str(&format!(" AND fresh.{quoted} {operator} held.{quoted}"));
+        let column = rollup.table.column(name)?;
+        if column.not_null {
+            same.push_str(&format!(" AND fresh.{quoted} = held.{quoted}"));
+            continue;
+        }
+        same.push_str(&format!(
+            " AND fresh.{quoted} IS NOT DISTINCT FROM held.{quoted}"
+        ));
+        if type_cache::is_hashable(column.type_oid) {
+            same.push_str(&format!(
+                " AND pg_catalog.hash_record(ROW(fresh.{quoted})) = pg_catalog.hash_record(ROW(held.{quoted}))"
+            ));
+        }
     }
     Ok(same)
 }
