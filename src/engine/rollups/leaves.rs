@@ -116,3 +116,107 @@ pub fn leaf_replaced(source: pg_sys::Oid, old: pg_sys::Oid, new: pg_sys::Oid) ->
     }
     Ok(())
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use crate::postgres::spi;
+    use pgrx::prelude::*;
+
+    /// Ranges that a refresh recomputed, rows that it wrote, and ranges that it found frozen.
+    fn refresh(rollup: &str) -> Option<(i64, i64, i64)> {
+        spi::write_returning(
+            "SELECT ranges, rows_written, ranges_frozen FROM gemba.refresh_rollup($1) WHERE rollup = $1",
+            &[rollup.into()],
+            |row| {
+                Ok((
+                    row.get::<i64>(1)?.unwrap_or(-1),
+                    row.get::<i64>(2)?.unwrap_or(-1),
+                    row.get::<i64>(3)?.unwrap_or(-1),
+                ))
+            },
+        )
+        .ok()?
+        .pop()
+    }
+
+    fn run(sql: &str) {
+        Spi::run(sql).expect(sql);
+    }
+
+    fn oid(table: &str) -> pg_sys::Oid {
+        spi::read_one::<pg_sys::Oid>("SELECT $1::pg_catalog.regclass::oid", &[table.into()])
+            .expect("a query")
+            .expect(table)
+    }
+
+    /// A table and its hours, both in partitions, and its days.
+    fn furnish() {
+        run(r#"CREATE SCHEMA s;
+               CREATE TABLE s.raw (at timestamptz NOT NULL, n int) PARTITION BY RANGE (at);
+               SELECT gemba.manage_partitions('s.raw', '1 day', premake => 0);
+               SELECT gemba.ensure_partitions('s.raw', '2024-01-01Z', '2024-01-04Z');
+               SELECT gemba.create_rollup('s.hourly', 's.raw', 'at', '1 hour', NULL,
+                 '{"n": {"function": "count"}}', partition_by => '1 day');
+               SELECT gemba.create_rollup('s.daily', 's.hourly', 'bucket', '1 day', NULL);
+               INSERT INTO s.raw SELECT timestamptz '2024-01-01Z' + k * interval '1 hour', k FROM generate_series(0, 71) AS k"#);
+        assert_eq!(refresh("s.daily"), Some((3, 3, 0)));
+    }
+
+    /// Puts a table with the same rows in the place of a partition of the second of January.
+    fn replace(parent: &str, leaf: &str, tell: bool) {
+        let old = oid(leaf);
+        run(&format!(
+            "ALTER TABLE {parent} DETACH PARTITION {leaf};
+             CREATE TABLE s.other (LIKE {leaf} INCLUDING GENERATED);
+             INSERT INTO s.other SELECT * FROM {leaf};
+             DROP TABLE {leaf};
+             ALTER TABLE {parent} ATTACH PARTITION s.other FOR VALUES FROM ('2024-01-02Z') TO ('2024-01-03Z')"
+        ));
+        if tell {
+            super::leaf_replaced(oid(parent), old, oid("s.other")).expect("an update");
+        }
+    }
+
+    #[pg_test]
+    fn a_partition_that_was_replaced_is_the_same() {
+        furnish();
+        replace("s.raw", "s.raw_p20240102", true);
+        assert_eq!(refresh("s.hourly"), Some((0, 0, 0)));
+        run("INSERT INTO s.raw VALUES ('2024-01-02 12:00Z', 1)");
+        assert_eq!(refresh("s.hourly"), Some((1, 1, 0)));
+        assert_eq!(refresh("s.daily"), Some((1, 1, 0)));
+    }
+
+    #[pg_test]
+    fn so_is_one_of_a_rollup() {
+        furnish();
+        replace("s.hourly", "s.hourly_p20240102", true);
+        assert_eq!(refresh("s.daily"), Some((0, 0, 0)));
+        run("INSERT INTO s.raw VALUES ('2024-01-02 12:00Z', 1)");
+        assert_eq!(refresh("s.daily"), Some((1, 1, 0)));
+    }
+
+    #[pg_test]
+    fn without_being_told_it_is_one_that_went_and_another_that_came() {
+        furnish();
+        replace("s.raw", "s.raw_p20240102", false);
+        assert_eq!(refresh("s.hourly"), Some((0, 0, 1)));
+        run("INSERT INTO s.raw VALUES ('2024-01-02 12:00Z', 1)");
+        assert_eq!(refresh("s.hourly"), Some((0, 0, 1)));
+    }
+
+    #[pg_test]
+    fn one_that_was_away_and_is_replaced_brings_its_rows_back() {
+        furnish();
+        run("ALTER TABLE s.raw DETACH PARTITION s.raw_p20240102");
+        assert_eq!(refresh("s.hourly"), Some((0, 0, 0)));
+        run(
+            "ALTER TABLE s.raw ATTACH PARTITION s.raw_p20240102 FOR VALUES FROM ('2024-01-02Z') TO ('2024-01-03Z')",
+        );
+        replace("s.raw", "s.raw_p20240102", true);
+        assert_eq!(refresh("s.hourly"), Some((1, 0, 0)));
+        run("INSERT INTO s.raw VALUES ('2024-01-02 12:00Z', 1)");
+        assert_eq!(refresh("s.hourly"), Some((1, 1, 0)));
+    }
+}

@@ -415,3 +415,93 @@ fn a_whole_partition_is_compared() -> Result<()> {
     assert_same(&mut client, HOURLY, PLAIN, "compared");
     Ok(())
 }
+
+/// A month as a foreign table over a file: what it says is what the rows said.
+fn as_file(client: &mut postgres::Client, parent: &str, name: &str, columns: &str) -> Result<()> {
+    let file = format!(
+        "{}/{name}.csv",
+        value(client, "SELECT current_setting('data_directory')")
+    );
+    let bounds = value(
+        client,
+        &format!(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 's.{name}'::regclass"
+        ),
+    );
+    let rows: i64 = value(client, &format!("SELECT count(*) FROM s.{name}")).parse()?;
+    assert!(rows > 0);
+    client.batch_execute(&format!(
+        "COPY s.{name} TO '{file}' WITH (FORMAT csv);
+         DROP TABLE s.{name};
+         CREATE EXTENSION IF NOT EXISTS file_fdw;
+         CREATE SERVER {name} FOREIGN DATA WRAPPER file_fdw;
+         CREATE FOREIGN TABLE s.{name} ({columns}) SERVER {name} OPTIONS (filename '{file}', format 'csv');
+         ALTER TABLE {parent} ATTACH PARTITION s.{name} {bounds}"
+    ))?;
+    Ok(())
+}
+
+/// File tables cannot be written to: a statement that so much as planned to would fail.
+#[test]
+fn a_foreign_month_is_read_and_left_alone() -> Result<()> {
+    let db = extended("cut_foreign")?;
+    let mut client = simple_by(&db, "'1 day'")?;
+    client.batch_execute(&format!("{DAILY}; {ROWS}"))?;
+    refresh(&mut client)?;
+    // A day of the rollup.
+    as_file(
+        &mut client,
+        "s.hourly",
+        "hourly_p20240103",
+        "bucket timestamptz NOT NULL, kind text, rows bigint, total bigint",
+    )?;
+    assert_same(&mut client, HOURLY, PLAIN, "the day is a file");
+    client.batch_execute(
+        "INSERT INTO s.raw VALUES ('2024-01-02 23:30', 'late', 1), ('2024-01-04 00:30', 'late', 1);
+         DELETE FROM s.raw WHERE kind = 'k1' AND at >= '2024-01-04' AND at < '2024-01-05';
+         UPDATE s.raw SET n = n + 1 WHERE at >= '2024-01-02' AND at < '2024-01-03'",
+    )?;
+    assert_same(&mut client, HOURLY_LIVE, PLAIN, "live");
+    refresh(&mut client)?;
+    assert_same(&mut client, HOURLY, PLAIN, "its neighbours were written");
+    // (For the days above, the file took the place of a partition: what they hold of it stays.)
+    assert_same(&mut client, DAYS, PLAIN_DAYS, "days");
+
+    // A day of the source. The rollup keeps what it has of the partition that was dropped.
+    as_file(
+        &mut client,
+        "s.raw",
+        "raw_p20240105",
+        "at timestamptz NOT NULL, kind text, n int",
+    )?;
+    assert_eq!(
+        value(
+            &mut client,
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 's.raw_p20240105'::regclass AND tgname ~ 'truncate'"
+        ),
+        "0"
+    );
+    let held = table(&mut client, &format!("{HOURLY} ORDER BY 1, 2"));
+    refresh(&mut client)?;
+    assert_eq!(table(&mut client, &format!("{HOURLY} ORDER BY 1, 2")), held);
+    client.batch_execute("SELECT gemba.unfreeze_rollup('s.hourly', '2024-01-05', '2024-01-06')")?;
+    let done = refreshed(&mut client, "gemba.refresh_rollup('s.hourly')")?;
+    assert_eq!((done[0].ranges, done[0].rows_written), (1, 0), "{done:?}");
+    assert_same(&mut client, HOURLY, PLAIN, "read from the file");
+    client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-06 10:00', 'late', 1)")?;
+    refresh(&mut client)?;
+    assert_same(&mut client, HOURLY, PLAIN, "beside the file");
+    // New rollups of a table with foreign partitions.
+    client.batch_execute(
+        r#"SELECT gemba.create_rollup('s.totals', 's.raw', 'at', '1 day', NULL, '{"n": {"function": "count"}}')"#,
+    )?;
+    refresh(&mut client)?;
+    assert_same(
+        &mut client,
+        "SELECT bucket, n FROM s.totals",
+        "SELECT date_trunc('day', at) AS bucket, count(*) AS n FROM s.raw GROUP BY 1",
+        "totals",
+    );
+    client.batch_execute("SELECT gemba.drop_rollup('s.totals')")?;
+    Ok(())
+}
