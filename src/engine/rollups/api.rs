@@ -16,6 +16,10 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "they have names and defaults in SQL"
+)]
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn create_rollup(
