@@ -72,7 +72,8 @@ CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
          l.to_time,
          greatest(c.reltuples, 0)::bigint AS estimated_rows,
          pg_catalog.pg_total_relation_size(l.leaf) AS bytes,
-         c.relrowsecurity AS rls,
+         -- Foreign tables cannot have it: what protects them is that nobody has a grant.
+         c.relrowsecurity OR c.relkind OPERATOR(pg_catalog.=) 'f' AS rls,
          c.relacl IS NULL OR NOT EXISTS (
            SELECT FROM pg_catalog.aclexplode(c.relacl) AS a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner
          ) AS no_grants,
