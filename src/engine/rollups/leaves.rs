@@ -88,7 +88,9 @@ pub fn made_empty(rollup_table: pg_sys::Oid, leaf: pg_sys::Oid, from: i64, to: i
     spi::write(
         "INSERT INTO gemba.rollup_leaves (rollup_id, leaf, from_time, to_time)
          SELECT d.id, $2, $3, $4 FROM gemba.rollup_definitions d
-          WHERE d.source = $1 AND d.source_rollup IS NOT NULL",
+          WHERE d.source = $1 AND d.source_rollup IS NOT NULL
+         ON CONFLICT (rollup_id, leaf) DO UPDATE
+            SET from_time = excluded.from_time, to_time = excluded.to_time",
         &[
             rollup_table.into(),
             leaf.into(),
