@@ -27,7 +27,7 @@ pub(crate) fn encode(
 ) -> u8 {
     if let (true, Ok(scale)) = (numbers.scales.is_empty(), u16::try_from(numbers.scale)) {
         put(head, u64::from(scale));
-        return ints.encode(&numbers.mantissas, head, body);
+        return ints.encode_column(&numbers.mantissas, head, body);
     }
     let start = body.len();
     if numbers.scales.is_empty() {
