@@ -290,7 +290,7 @@ pub(crate) fn order_of_differences(values: &[i64]) -> usize {
         .fold((0_i128, 0), |(sum, count), &value| {
             (sum + i128::from(value), count + 1)
         });
-    let centre = (sum / count.max(1)) as i64;
+    let centre = (sum + count / 2).div_euclid(count.max(1)) as i64;
     let mut sizes = [0_u64; 3];
     for triple in blocks().flat_map(|block| block.windows(3)) {
         let first = triple[1].wrapping_sub(triple[0]);
