@@ -17,6 +17,8 @@ COMMENT ON SCHEMA gemba IS 'gemba''s engine: deploy and migrations, partitions, 
 CREATE SCHEMA gemba_internal;
 COMMENT ON SCHEMA gemba_internal IS 'what gemba''s triggers call; nobody has USAGE on it';
 CREATE SCHEMA gemba_archive;
+CREATE SCHEMA gemba_history;
+COMMENT ON SCHEMA gemba_history IS 'segments and late rows of compressed partitions; nobody has USAGE on it';
 COMMENT ON SCHEMA gemba_archive IS 'partitions that were retired with on_expire = ''archive''';
 CREATE SCHEMA cloudwatcher;
 COMMENT ON SCHEMA cloudwatcher IS 'devices'' requests, parts and stock, orders and who approves them; the audit trail';
@@ -89,6 +91,20 @@ COMMENT ON TABLE gemba.partition_sets IS 'tables whose partitions gemba.maintain
 COMMENT ON COLUMN gemba.partition_sets.retain IS 'partitions that ended longer ago than this are retired; NULL keeps them for ever';
 COMMENT ON COLUMN gemba.partition_sets.time_zone IS 'the zone whose days and months the boundaries follow';
 COMMENT ON COLUMN gemba.partition_sets.unique_on IS 'columns of the unique index that each new partition gets, the parent having none';
+
+-- Compressed partitions --------------------------------------------------------------------------
+
+CREATE TABLE gemba.compression_policies (
+  parent      regclass PRIMARY KEY,
+  segment_by  name[] NOT NULL,
+  order_by    name NOT NULL,
+  after       interval NOT NULL,
+  created_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE gemba.compression_policies IS 'tables whose closed partitions gemba.maintain_partitions() compresses; written by gemba.compress_after()';
+COMMENT ON COLUMN gemba.compression_policies.segment_by IS 'columns that tell one series from another: a segment holds rows of one';
+COMMENT ON COLUMN gemba.compression_policies.order_by IS 'the time, by which the table is partitioned';
+COMMENT ON COLUMN gemba.compression_policies.after IS 'partitions that ended longer ago than this are closed';
 
 -- Rollups ----------------------------------------------------------------------------------------
 -- No foreign keys among these: the tables are there, constraints and all, before a restore brings their
@@ -213,6 +229,7 @@ COMMENT ON COLUMN gemba.job_runs.rows IS 'rows of the command''s last statement'
 SELECT pg_catalog.pg_extension_config_dump('gemba.schema_versions', '');
 SELECT pg_catalog.pg_extension_config_dump('gemba.schema_versions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('gemba.partition_sets', '');
+SELECT pg_catalog.pg_extension_config_dump('gemba.compression_policies', '');
 SELECT pg_catalog.pg_extension_config_dump('gemba.rollup_definitions', '');
 SELECT pg_catalog.pg_extension_config_dump('gemba.rollup_definitions_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('gemba.rollup_changes', '');
@@ -225,6 +242,7 @@ SELECT pg_catalog.pg_extension_config_dump('gemba.job_runs_id_seq', '');
 
 ALTER TABLE gemba.schema_versions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE gemba.partition_sets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE gemba.compression_policies ENABLE ROW LEVEL SECURITY;
 ALTER TABLE gemba.rollup_definitions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE gemba.rollup_changes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE gemba.rollup_leaves ENABLE ROW LEVEL SECURITY;
@@ -235,6 +253,7 @@ ALTER TABLE gemba.job_runs ENABLE ROW LEVEL SECURITY;
 -- service_role may look at everything the engine keeps, and change nothing behind its back.
 CREATE POLICY schema_versions_service_select ON gemba.schema_versions FOR SELECT TO service_role USING (true);
 CREATE POLICY partition_sets_service_select ON gemba.partition_sets FOR SELECT TO service_role USING (true);
+CREATE POLICY compression_policies_service_select ON gemba.compression_policies FOR SELECT TO service_role USING (true);
 CREATE POLICY rollup_definitions_service_select ON gemba.rollup_definitions FOR SELECT TO service_role USING (true);
 CREATE POLICY rollup_changes_service_select ON gemba.rollup_changes FOR SELECT TO service_role USING (true);
 CREATE POLICY rollup_leaves_service_select ON gemba.rollup_leaves FOR SELECT TO service_role USING (true);

@@ -71,8 +71,20 @@ CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
          l.from_time,
          l.to_time,
          greatest(c.reltuples, 0)::bigint AS estimated_rows,
-         pg_catalog.pg_total_relation_size(l.leaf) AS bytes,
-         c.relrowsecurity AS rls,
+         CASE WHEN c.relkind OPERATOR(pg_catalog.<>) 'f' THEN pg_catalog.pg_total_relation_size(l.leaf)
+              -- Of a compressed partition, what stands behind it.
+              ELSE (SELECT coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(b.oid)), 0)::bigint
+                      FROM pg_catalog.pg_foreign_table AS f
+                     CROSS JOIN LATERAL pg_catalog.pg_options_to_table(f.ftoptions) AS o
+                      JOIN pg_catalog.pg_class AS b
+                        ON b.relname OPERATOR(pg_catalog.=) o.option_value
+                        OR b.relname OPERATOR(pg_catalog.=) (o.option_value OPERATOR(pg_catalog.||) '_late')
+                      JOIN pg_catalog.pg_namespace AS n
+                        ON n.oid OPERATOR(pg_catalog.=) b.relnamespace AND n.nspname OPERATOR(pg_catalog.=) 'gemba_history'
+                     WHERE f.ftrelid OPERATOR(pg_catalog.=) l.leaf AND o.option_name OPERATOR(pg_catalog.=) 'segments')
+         END AS bytes,
+         -- Foreign tables cannot have it: what protects them is that nobody has a grant.
+         c.relrowsecurity OR c.relkind OPERATOR(pg_catalog.=) 'f' AS rls,
          c.relacl IS NULL OR NOT EXISTS (
            SELECT FROM pg_catalog.aclexplode(c.relacl) AS a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner
          ) AS no_grants,
@@ -82,6 +94,55 @@ CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
    CROSS JOIN LATERAL gemba._leaves(s.parent::pg_catalog.oid, s.time_zone) AS l
     JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.leaf;
 COMMENT ON VIEW gemba.partitions IS 'every partition of the managed tables: range, size, whether it is sealed (rls, no_grants), and when it will be retired';
+
+-- Looks into tables that nobody else may read, and tells how much there is, not what.
+CREATE FUNCTION gemba._history()
+  RETURNS TABLE (partition oid, segments bigint, row_count numeric, late_rows bigint, raw_bytes bigint, stored_bytes bigint,
+                 first_at timestamptz, last_at timestamptz)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    part record;
+  BEGIN
+    FOR part IN
+      SELECT f.ftrelid AS partition, s.oid AS segments, l.oid AS late, c.relname, coalesce(p.time_zone, 'UTC') AS zone,
+             coalesce((SELECT o.option_value::bigint FROM pg_options_to_table(f.ftoptions) AS o WHERE o.option_name = 'raw_bytes'), 0) AS raw
+        FROM pg_foreign_table f
+        JOIN pg_foreign_server v ON v.oid = f.ftserver AND v.srvname = 'gemba_history'
+       CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS c (option_name, relname)
+        JOIN pg_class s ON s.relname = c.relname AND s.relnamespace = 'gemba_history'::regnamespace
+        JOIN pg_class l ON l.relname = c.relname || '_late' AND l.relnamespace = s.relnamespace
+        LEFT JOIN pg_inherits i ON i.inhrelid = f.ftrelid
+        LEFT JOIN gemba.partition_sets p ON p.parent = i.inhparent
+       WHERE c.option_name = 'segments'
+    LOOP
+      partition := part.partition;
+      raw_bytes := part.raw;
+      stored_bytes := pg_total_relation_size(part.segments) + pg_total_relation_size(part.late);
+      EXECUTE format(
+        'SELECT count(*), coalesce(sum(row_count), 0), (SELECT count(*) FROM gemba_history.%I),
+                min(first_at)::timestamptz, max(last_at)::timestamptz FROM gemba_history.%I',
+        part.relname || '_late', part.relname)
+        INTO segments, row_count, late_rows, first_at, last_at;
+      RETURN NEXT;
+    END LOOP;
+  END
+  $body$;
+
+CREATE VIEW gemba.history WITH (security_invoker = true) AS
+  SELECT i.inhparent::pg_catalog.regclass AS parent,
+         h.partition::pg_catalog.regclass AS partition,
+         (h.row_count OPERATOR(pg_catalog.+) h.late_rows)::bigint AS rows,
+         h.late_rows,
+         h.segments,
+         h.raw_bytes,
+         h.stored_bytes,
+         pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) nullif(h.stored_bytes, 0)::numeric, 1) AS ratio,
+         h.first_at,
+         h.last_at
+    FROM gemba._history() AS h
+    LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid OPERATOR(pg_catalog.=) h.partition;
+COMMENT ON VIEW gemba.history IS 'compressed partitions: their rows, how many of them are late, in how many segments, the bytes they take up and took up before, and their first and last time';
 
 CREATE VIEW gemba.rollups WITH (security_invoker = true) AS
   SELECT d.id, d.rollup, d.source, d.bucket, d.time_zone, d.group_by, d.measures,
@@ -124,6 +185,17 @@ CREATE FUNCTION gemba_internal.capture_truncate() RETURNS trigger
   LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_capture_truncate';
 CREATE FUNCTION gemba_internal.audit_rows() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_audit_rows';
+
+-- The wrapper behind compressed partitions. Nobody has USAGE on its server: they are made by gemba alone.
+CREATE FUNCTION gemba_internal.history_handler() RETURNS fdw_handler
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_handler';
+CREATE FUNCTION gemba_internal.history_validator(options text[], catalog oid) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_validator';
+CREATE FOREIGN DATA WRAPPER gemba_history
+  HANDLER gemba_internal.history_handler VALIDATOR gemba_internal.history_validator;
+COMMENT ON FOREIGN DATA WRAPPER gemba_history IS 'compressed partitions: segments in schema gemba_history, read as rows';
+CREATE SERVER gemba_history FOREIGN DATA WRAPPER gemba_history;
+COMMENT ON SERVER gemba_history IS 'the one server of compressed partitions';
 
 -- The options of an audited table stand in the arguments of its triggers.
 CREATE VIEW gemba.audited_tables WITH (security_invoker = true) AS
@@ -169,14 +241,29 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
   AS $body$
   DECLARE
     gone oid[];
+    segments text;
     orphan record;
   BEGIN
     SELECT array_agg(objid) INTO gone FROM pg_event_trigger_dropped_objects()
-     WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type = 'table';
+     WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type IN ('table', 'foreign table');
     IF gone IS NULL THEN
       RETURN;
     END IF;
     DELETE FROM gemba.partition_sets WHERE parent::oid = ANY (gone);
+    DELETE FROM gemba.compression_policies WHERE parent::oid = ANY (gone);
+    -- Segments go with their partition, and late rows with their segments: in one statement, because this trigger
+    -- notices it too.
+    SELECT string_agg(format('gemba_history.%I', c.relname), ', ') INTO segments
+      FROM pg_class c
+     WHERE c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
+       AND NOT EXISTS (
+         SELECT FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
+          CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS o
+          WHERE s.srvname = 'gemba_history' AND o.option_name = 'segments'
+            AND c.relname IN (o.option_value, o.option_value || '_late'));
+    IF segments IS NOT NULL THEN
+      EXECUTE 'DROP TABLE ' || segments;
+    END IF;
     -- A rollup whose table is gone leaves triggers on its source.
     FOR orphan IN
       SELECT t.tgname, n.nspname, c.relname

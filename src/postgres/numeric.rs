@@ -182,6 +182,120 @@ impl Parts<'_> {
     }
 }
 
+/// A stored numeric, without the length in front, as `mantissa × 10^-scale`, the scale being the decimals that it
+/// shows. None for NaN, the infinities, and where 64 bits are too few.
+#[inline]
+pub fn mantissa(stored: &[u8]) -> Option<(i64, u16)> {
+    let (units, fraction, scale) = Stored::finite(stored)?.sum()?.parts();
+    let decimals = i32::from(fraction) * 4 - i32::from(scale);
+    let power = 10_i128.checked_pow(decimals.unsigned_abs())?;
+    let mantissa = if decimals > 0 {
+        // Digits behind the decimals that are shown are not stored, so nothing is cut off here.
+        (units % power == 0).then_some(units / power)?
+    } else {
+        units.checked_mul(power)?
+    };
+    Some((i64::try_from(mantissa).ok()?, scale))
+}
+
+/// A numeric datum in the current memory context, as the server itself would store it.
+pub fn of_mantissa(mantissa: i64, scale: u16) -> pg_sys::Datum {
+    let mut scratch = Scratch::default();
+    scratch.datum(mantissa, scale);
+    varlena::of_bytes(scratch.body())
+}
+
+/// Words of a numeric: its length, head and weight, and the digits of 64 bits shifted by up to three decimals.
+const WORDS: usize = 2 + 2 + 6;
+
+/// Room for one numeric, used again for the next.
+#[derive(Debug)]
+pub struct Scratch {
+    // The length in front is a word of four bytes.
+    words: [u32; WORDS.div_ceil(2)],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            words: [0; WORDS.div_ceil(2)],
+        }
+    }
+}
+
+impl Scratch {
+    /// The numeric `mantissa × 10^-scale`. It lives until the next one is made here.
+    #[inline]
+    pub fn datum(&mut self, mantissa: i64, scale: u16) -> pg_sys::Datum {
+        // Digits stand for four decimals each, counted from the point.
+        let fraction = scale.div_ceil(4);
+        let shift = [1_u128, 10, 100, 1_000][usize::from(fraction * 4 - scale)];
+        let mut rest = u128::from(mantissa.unsigned_abs()) * shift;
+        let mut digits = [0_u16; 6];
+        let mut first = digits.len();
+        // Nearly all fit into 64 bits, which are divided much faster.
+        while rest > u128::from(u64::MAX) {
+            first -= 1;
+            digits[first] = (rest % 10_000) as u16;
+            rest /= 10_000;
+        }
+        let mut rest = rest as u64;
+        while rest > 0 {
+            first -= 1;
+            digits[first] = (rest % 10_000) as u16;
+            rest /= 10_000;
+        }
+        let mut digits = &digits[first..];
+        // The first digit counts for this power of 10,000.
+        let weight = digits.len() as i32 - 1 - i32::from(fraction);
+        while let [kept @ .., 0] = digits {
+            digits = kept;
+        }
+        let negative = mantissa < 0;
+        let weight = if digits.is_empty() { 0 } else { weight };
+        let words: &mut [u16] = {
+            // SAFETY: words of two bytes in the room of half as many words of four.
+            unsafe {
+                std::slice::from_raw_parts_mut(
+                    self.words.as_mut_ptr().cast::<u16>(),
+                    self.words.len() * 2,
+                )
+            }
+        };
+        let short = scale <= SHORT_SCALE >> SHORT_SCALE_SHIFT && (-64..=63).contains(&weight);
+        let head = if short {
+            words[2] = SHORT
+                | if negative { SHORT_NEGATIVE } else { 0 }
+                | (scale << SHORT_SCALE_SHIFT)
+                | if weight < 0 { SHORT_WEIGHT_SIGN } else { 0 }
+                | (weight as u16 & SHORT_WEIGHT);
+            1
+        } else {
+            words[2] = if negative { LONG_NEGATIVE } else { 0 } | (scale & LONG_SCALE);
+            words[3] = weight as i16 as u16;
+            2
+        };
+        words[2 + head..2 + head + digits.len()].copy_from_slice(digits);
+        let size = pg_sys::VARHDRSZ + (head + digits.len()) * 2;
+        let start = self.words.as_mut_ptr();
+        // SAFETY: the room begins with the length.
+        unsafe { pgrx::varlena::set_varsize_4b(start.cast(), size as i32) };
+        pg_sys::Datum::from(start)
+    }
+
+    /// The numeric made last, without the length in front.
+    fn body(&self) -> &[u8] {
+        // SAFETY: the room begins with the length of what was written there.
+        unsafe {
+            let start: *const pg_sys::varlena = self.words.as_ptr().cast();
+            std::slice::from_raw_parts(
+                pgrx::varlena::vardata_any(start).cast::<u8>(),
+                pgrx::varlena::varsize_any_exhdr(start),
+            )
+        }
+    }
+}
+
 pub fn out_of_range(why: &str) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
@@ -367,5 +481,40 @@ mod tests {
     #[pg_test(error = "the number cannot be computed with")]
     fn far_too_many_digits() {
         let _ = read("1e4000");
+    }
+
+    /// Directly built values are the ones that the server's own input would have stored.
+    #[pg_test]
+    fn numerics_are_what_the_server_writes() {
+        for (scaled, text) in [
+            (0_i64, "0.0000"),
+            (1, "0.0001"),
+            (-1, "-0.0001"),
+            (12_300, "1.2300"),
+            (47_624_300, "4762.4300"),
+            (9_999_999_999, "999999.9999"),
+            (-9_999_999_999, "-999999.9999"),
+            (10_000_000, "1000.0000"),
+        ] {
+            // SAFETY: the datum is a numeric, made for this call.
+            #[expect(unsafe_code, reason = "reads a datum made above")]
+            let value = unsafe { AnyNumeric::from_datum(super::of_mantissa(scaled, 4), false) };
+            let same = spi::read_row(
+                "SELECT $1::text = $2, $1 = $2::numeric(10,4), pg_column_size($1) <= pg_column_size($2::numeric(10,4))",
+                &[value.into(), text.into()],
+                |row| {
+                    Ok((
+                        row.get::<bool>(1)?,
+                        row.get::<bool>(2)?,
+                        row.get::<bool>(3)?,
+                    ))
+                },
+            );
+            assert_eq!(
+                same.ok().flatten(),
+                Some((Some(true), Some(true), Some(true))),
+                "{text}"
+            );
+        }
     }
 }

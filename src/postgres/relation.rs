@@ -19,6 +19,7 @@ pub struct Relation {
 /// A column of a table.
 #[derive(Debug, Clone)]
 pub struct Column {
+    pub type_oid: pg_sys::Oid,
     /// Its type as SQL writes it, without a length.
     pub type_name: String,
     pub not_null: bool,
@@ -64,9 +65,17 @@ impl Relation {
         spi::qualified(&self.schema, &self.name)
     }
 
+    /// What DDL calls it.
+    pub fn ddl_kind(&self) -> &'static str {
+        match self.kind {
+            'f' => "FOREIGN TABLE",
+            _ => "TABLE",
+        }
+    }
+
     pub fn column(&self, name: &str) -> Result<Column> {
         spi::read_row(
-            "SELECT pg_catalog.format_type(a.atttypid, NULL), a.attnotnull
+            "SELECT pg_catalog.format_type(a.atttypid, NULL), a.attnotnull, a.atttypid
                FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = $1 AND a.attname = $2::name AND a.attnum > 0 AND NOT a.attisdropped",
             &[self.oid.into(), name.into()],
@@ -74,6 +83,7 @@ impl Relation {
                 Ok(Column {
                     type_name: row.get::<String>(1)?.unwrap_or_default(),
                     not_null: row.get::<bool>(2)?.unwrap_or(false),
+                    type_oid: row.get::<pg_sys::Oid>(3)?.unwrap_or(pg_sys::InvalidOid),
                 })
             },
         )?
@@ -85,6 +95,27 @@ impl Relation {
             .detail(format!("column {name:?} of table {}", self.sql()))
             .hint("name an existing column")
         })
+    }
+}
+
+/// `schema.table` of an open relation, quoted.
+///
+/// # Safety
+/// The relation is open.
+#[expect(unsafe_code, reason = "reads the relation's row of pg_class")]
+pub unsafe fn name_of(relation: pg_sys::Relation) -> String {
+    // SAFETY: an open relation has its row; the schema's name is a palloc'd C string or NULL.
+    unsafe {
+        let row = &*(*relation).rd_rel;
+        let schema = pg_sys::get_namespace_name(row.relnamespace);
+        let schema = if schema.is_null() {
+            String::new()
+        } else {
+            std::ffi::CStr::from_ptr(schema)
+                .to_string_lossy()
+                .into_owned()
+        };
+        spi::qualified(&schema, name_data_to_str(&row.relname))
     }
 }
 

@@ -41,6 +41,11 @@ impl Sum {
         scale: 0,
     };
 
+    /// Its units, in how many digits of base 10,000 behind the point these are, and the decimals that it shows.
+    pub fn parts(&self) -> (i128, u16, u16) {
+        (self.units, self.fraction, self.scale)
+    }
+
     /// The number of these digits, each a native 16-bit word, the first of which counts for 10,000^weight;
     /// it shows `scale` decimals. None when it needs more than 128 bits.
     #[inline(always)]

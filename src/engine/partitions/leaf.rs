@@ -1,6 +1,7 @@
 //! Making and retiring one partition.
 
 use super::set::{Leaf, Set};
+use crate::engine::rollups::definition::Rollup;
 use crate::engine::{audit, rollups};
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
@@ -59,7 +60,8 @@ pub fn lock_against_retirement(set: &Set) -> Result<()> {
     Err(busy(relation))
 }
 
-fn busy(relation: &Relation) -> Error {
+/// The error of a lock that was not to be had.
+pub fn busy(relation: &Relation) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         "the table is locked by another session",
@@ -73,6 +75,7 @@ pub fn create(set: &Set, from: i64, to: i64) -> Result<String> {
     let leaf = build(set, from)?;
     index(set, &leaf)?;
     attach(set, &leaf, from, to)?;
+    rollups::leaves::made_empty(set.parent.relation.oid, leaf.oid, from, to)?;
     Ok(leaf.sql())
 }
 
@@ -111,10 +114,15 @@ pub fn index(set: &Set, leaf: &Relation) -> Result<()> {
         return Ok(());
     }
     let columns: Vec<_> = set.unique_on.iter().map(|name| spi::ident(name)).collect();
+    // A rollup has one row for the group of NULL.
+    let nulls = match Rollup::id_of(set.parent.relation.oid)? {
+        Some(_) => " NULLS NOT DISTINCT",
+        None => "",
+    };
     role::as_owner(leaf.owner, || {
         spi::write(
             &format!(
-                "CREATE UNIQUE INDEX ON {} ({})",
+                "CREATE UNIQUE INDEX ON {} ({}){nulls}",
                 leaf.sql(),
                 columns.join(", ")
             ),
@@ -144,7 +152,7 @@ pub fn attach(set: &Set, leaf: &Relation, from: i64, to: i64) -> Result<()> {
 }
 
 /// ALTER DEFAULT PRIVILEGES (Supabase has some) gives new tables to client roles; not this one.
-fn revoke_default_grants(leaf: &Relation) -> Result<()> {
+pub fn revoke_default_grants(leaf: &Relation) -> Result<()> {
     let grantees = spi::read_all(
         "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC'
                               ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)::text) END
@@ -166,7 +174,7 @@ fn revoke_default_grants(leaf: &Relation) -> Result<()> {
 }
 
 /// `<parent>_p20180701`: sorts by time. Names that are cut, or taken, get a suffix.
-fn free_name(set: &Set, from: i64) -> Result<String> {
+pub fn free_name(set: &Set, from: i64) -> Result<String> {
     let parent = &set.parent.relation;
     let label = calendar::label(set.step, from, &set.grid);
     for attempt in 0..100 {
@@ -197,7 +205,7 @@ fn free_name(set: &Set, from: i64) -> Result<String> {
 }
 
 /// The name cut on a character boundary.
-fn shorten(name: &str, bytes: usize) -> &str {
+pub fn shorten(name: &str, bytes: usize) -> &str {
     let mut end = name.len().min(bytes);
     while !name.is_char_boundary(end) {
         end -= 1;
@@ -235,7 +243,10 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
     let relation = Relation::open(leaf.oid)?;
     role::as_owner(parent.owner, || -> Result<()> {
         if set.on_expire == "drop" {
-            spi::write(&format!("DROP TABLE {}", relation.sql()), &[])?;
+            spi::write(
+                &format!("DROP {} {}", relation.ddl_kind(), relation.sql()),
+                &[],
+            )?;
         } else {
             spi::write(
                 &format!(
@@ -256,7 +267,11 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
             // With the extension's rights: the archive belongs to it, and takes no objects from others.
             let relation = make_name_free_in_archive(&relation)?;
             spi::write(
-                &format!("ALTER TABLE {} SET SCHEMA gemba_archive", relation.sql()),
+                &format!(
+                    "ALTER {} {} SET SCHEMA gemba_archive",
+                    relation.ddl_kind(),
+                    relation.sql()
+                ),
                 &[],
             )?;
             return Ok(Some("archived"));
@@ -270,11 +285,16 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
 }
 
 /// Two tables of one name in different schemas have partitions of one name too, and a month that was archived and
-/// made again has the name of the first; so have their indexes.
+/// made again has the name of the first; so have their indexes (a foreign table has none).
 fn make_name_free_in_archive(leaf: &Relation) -> Result<Relation> {
     if let Some(name) = free_in_archive(&leaf.name)? {
         spi::write(
-            &format!("ALTER TABLE {} RENAME TO {}", leaf.sql(), spi::ident(&name)),
+            &format!(
+                "ALTER {} {} RENAME TO {}",
+                leaf.ddl_kind(),
+                leaf.sql(),
+                spi::ident(&name)
+            ),
             &[],
         )?;
     }

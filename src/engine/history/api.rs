@@ -1,0 +1,110 @@
+//! The SQL functions of the history tier.
+
+use super::policy::Policy;
+use super::{compress, decompress, verify};
+use crate::engine::partitions::set::{Parent, Set};
+use crate::error::{Error, Result};
+use crate::postgres::names::Names;
+use crate::postgres::relation::{self, Relation};
+use crate::postgres::{role, spi};
+use pgrx::PgRelation;
+use pgrx::datum::Interval;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn compress_after(
+    parent: PgRelation,
+    segment_by: Names,
+    order_by: &str,
+    after: Interval,
+) -> Result<(), ErrorReport> {
+    let parent = Parent::open(relation::oid(parent))?.relation;
+    role::require_owner(&parent)?;
+    let policy = Policy {
+        segment_by: segment_by.0,
+        order_by: order_by.to_owned(),
+        after,
+    };
+    role::as_extension(|| {
+        policy.check(&Set::of(parent.oid)?)?;
+        policy.save(parent.oid)
+    })?;
+    Ok(())
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn stop_compressing(parent: PgRelation) -> Result<bool, ErrorReport> {
+    let parent = Relation::open(relation::oid(parent))?;
+    role::require_owner(&parent)?;
+    let removed = role::as_extension(|| {
+        spi::write(
+            "DELETE FROM gemba.compression_policies WHERE parent = $1",
+            &[parent.oid.into()],
+        )
+    })?;
+    Ok(removed > 0)
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn compress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
+    let partition = Relation::open(relation::oid(partition))?;
+    role::require_owner(&partition)?;
+    let done = role::as_extension(|| {
+        let (set, range) = compress::place_of(&partition)?;
+        compress::partition(&set, &range)
+    })?;
+    Ok(done.rows)
+}
+
+#[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn decompress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
+    let partition = Relation::open(relation::oid(partition))?;
+    role::require_owner(&partition)?;
+    let rows = role::as_extension(|| {
+        let (set, range) = compress::place_of(&partition)?;
+        if partition.kind != 'f' {
+            return Err(Error::state("the partition is not compressed")
+                .detail(format!("partition {}", partition.sql()))
+                .hint("gemba.history lists those that are"));
+        }
+        decompress::partition(&set, &range)
+    })?;
+    Ok(rows as i64)
+}
+
+#[pg_extern(schema = "gemba", stable, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn verify_history(
+    partition: default!(Option<PgRelation>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(partition, String),
+            name!(segment, String),
+            name!(problem, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let asked = match partition {
+        Some(partition) => vec![relation::oid(partition)],
+        None => verify::partitions()?,
+    };
+    let mut findings = Vec::new();
+    for partition in asked {
+        let partition = Relation::open(partition)?;
+        role::require_owner(&partition)?;
+        if partition.kind == 'f' {
+            findings.extend(role::as_extension(|| verify::partition(&partition))?);
+        }
+    }
+    Ok(TableIterator::new(findings.into_iter().map(|finding| {
+        (finding.partition, finding.segment, finding.problem)
+    })))
+}

@@ -1,0 +1,35 @@
+//! The history tier: closed partitions as compressed segments, and still the same table.
+//!
+//! A compressed partition is a foreign table of this extension's own wrapper, in the place of the ordinary
+//! one. Behind it stand two ordinary tables of schema `gemba_history`: one row for each *segment* (the rows of
+//! one key and one span of time, encoded column by column), and the *late* rows that came, or were
+//! changed, since. So transactions, crashes, replicas and backups are the server's own affair.
+//!
+//! - [`layout`]: which column of a partition stands where in its segments
+//! - [`values`]: values of rows into segments and out of them
+//! - [`store`]: the segment table
+//! - [`writer`], [`cut`]: rows become segments, and where these end
+//! - [`fdw`]: reading and writing a compressed partition, for the server's executor
+//! - [`policy`]: which tables are compressed, how, and when a partition is closed
+//! - [`tables`]: the tables of a compressed partition
+//! - [`compress`], [`decompress`]: one kind of partition becomes the other
+//! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
+//! - [`direct`]: segments that come ready-made, from an import
+//! - [`verify`]: finding damage
+//! - [`api`]: the SQL functions
+
+mod api;
+mod changes;
+pub mod compress;
+pub mod cut;
+mod decompress;
+pub mod direct;
+mod fdw;
+mod layout;
+pub mod policy;
+mod store;
+mod swap;
+mod tables;
+mod values;
+mod verify;
+mod writer;

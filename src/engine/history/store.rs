@@ -1,0 +1,406 @@
+//! The segment table of a compressed partition: finding segments, and writing them.
+//!
+//! Its columns: `first_at`, `last_at`, `row_count`, the keys, `data`; its one index: (keys…, last_at).
+
+#![expect(unsafe_code, reason = "calls the server's tables and indexes directly")]
+
+use super::layout::{Layout, Shape};
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::{descriptor, varlena};
+use gemba_segment::{Damage, Segment};
+use pg_sys::Datum;
+use pgrx::prelude::*;
+use std::ops::Range;
+use std::rc::Rc;
+
+// Attribute numbers of a segment table.
+const FIRST_AT: usize = 1;
+const LAST_AT: usize = 2;
+const ROW_COUNT: usize = 3;
+/// The first key's.
+pub const KEYS: usize = 4;
+
+/// The segment table, open. The server closes it when an error ends the transaction.
+pub struct Store {
+    pub relation: pg_sys::Relation,
+    pub index: pg_sys::Relation,
+    pub layout: Rc<Layout>,
+    lock: pg_sys::LOCKMODE,
+}
+
+/// One segment as the table holds it. It lives until the next one is asked for.
+pub struct Stored {
+    pub tid: pg_sys::ItemPointerData,
+    pub first: i64,
+    pub last: i64,
+    pub rows: usize,
+    pub keys: Vec<Option<Datum>>,
+    /// The bytes, maybe still out of line.
+    data: Datum,
+}
+
+impl Stored {
+    /// The segment's bytes. Those that lie out of line are copied into the current memory context.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the column is a bytea that is never NULL, and lives as long as this.
+        unsafe { varlena::bytes(self.data) }
+    }
+
+    /// # Errors
+    /// `XX001` with where the damage is; `0A000` for a newer format.
+    pub fn open(&self, store: &Store) -> Result<Segment<'_>> {
+        let segment =
+            Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
+        if segment.rows() != self.rows || segment.columns() != store.layout.stored {
+            return Err(damaged_because(
+                store,
+                self,
+                "its head does not fit its row",
+            ));
+        }
+        for column in store.layout.columns.iter() {
+            if let (Some(number), Some(shape)) = (column.stored, column.shape)
+                && segment.kind(number) != shape.kind()
+            {
+                return Err(damaged_because(
+                    store,
+                    self,
+                    &format!("column {:?} has another type", column.name),
+                ));
+            }
+        }
+        Ok(segment)
+    }
+}
+
+/// What a damaged segment is reported as.
+pub fn damaged(store: &Store, stored: &Stored, damage: &Damage) -> Error {
+    let error = damaged_because(store, stored, &damage.to_string());
+    match damage {
+        Damage::NewerFormat { .. } => Error::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "the segment was written by a newer version of gemba",
+        )
+        .detail(error.into_parts().2.unwrap_or_default())
+        .hint("install that version: ALTER EXTENSION gemba UPDATE"),
+        _ => error,
+    }
+}
+
+fn damaged_because(store: &Store, stored: &Stored, why: &str) -> Error {
+    // SAFETY: the relation is open.
+    let table = unsafe { crate::postgres::relation::name_of(store.relation) };
+    Error::new(
+        PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+        "a segment is damaged",
+    )
+    .detail(format!(
+        "table {table}, row {}: {why}",
+        tid_text(&stored.tid)
+    ))
+    .hint("restore the partition from a backup; gemba.verify_history() lists all that is damaged")
+}
+
+/// `(block,row)`, as ctid is written.
+pub fn tid_text(tid: &pg_sys::ItemPointerData) -> String {
+    let block = (u32::from(tid.ip_blkid.bi_hi) << 16) | u32::from(tid.ip_blkid.bi_lo);
+    format!("({block},{})", tid.ip_posid)
+}
+
+/// A segment to be written.
+pub struct NewSegment<'a> {
+    pub first: i64,
+    pub last: i64,
+    pub rows: usize,
+    pub keys: &'a [Option<Datum>],
+    pub data: &'a [u8],
+}
+
+impl Store {
+    /// Opens the segment table of a compressed partition.
+    pub fn open(layout: Rc<Layout>, lock: u32) -> Self {
+        let lock = lock as pg_sys::LOCKMODE;
+        // SAFETY: plain calls in a transaction; the list of indexes is palloc'd.
+        unsafe {
+            let relation = pg_sys::table_open(layout.segments, lock);
+            let indexes = pg_sys::RelationGetIndexList(relation);
+            let index = pgrx::PgList::<()>::from_pg(indexes).get_oid(0);
+            let Some(index) = index else {
+                Err(Error::state("the segment table has lost its index")
+                    .detail(crate::postgres::relation::name_of(relation))
+                    .hint("restore the partition from a backup"))
+                .or_raise()
+            };
+            Self {
+                relation,
+                index: pg_sys::index_open(index, lock),
+                layout,
+                lock,
+            }
+        }
+    }
+
+    /// The lock is kept until the transaction ends.
+    pub fn close(self) {
+        // SAFETY: both were opened by `open` and are used for the last time here.
+        unsafe {
+            pg_sys::index_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
+            pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+    }
+
+    pub fn lock(&self) -> pg_sys::LOCKMODE {
+        self.lock
+    }
+
+    fn attributes(&self) -> usize {
+        KEYS + self.layout.keys.len()
+    }
+
+    /// Shape of the n-th key.
+    pub fn key_shape(&self, key: usize) -> Shape {
+        self.layout.columns[self.layout.keys[key]]
+            .shape
+            .unwrap_or(Shape::Text)
+    }
+
+    /// A row of the segment table.
+    ///
+    /// # Safety
+    /// The tuple is of this table and lives as long as what is returned is used.
+    pub unsafe fn read(&self, tuple: pg_sys::HeapTuple) -> Stored {
+        let mut values = [Datum::null(); pg_sys::INDEX_MAX_KEYS as usize + KEYS];
+        let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize + KEYS];
+        // SAFETY: the table has fewer columns than there is room for: keys are those of an index.
+        unsafe {
+            pg_sys::heap_deform_tuple(
+                tuple,
+                (*self.relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+            let order = self.layout.order_shape();
+            Stored {
+                tid: (*tuple).t_self,
+                first: order.int(values[FIRST_AT - 1]),
+                last: order.int(values[LAST_AT - 1]),
+                rows: Shape::Int4.int(values[ROW_COUNT - 1]).max(0) as usize,
+                keys: (KEYS - 1..self.attributes() - 1)
+                    .map(|place| (!nulls[place]).then_some(values[place]))
+                    .collect(),
+                data: values[self.attributes() - 1],
+            }
+        }
+    }
+
+    /// A row for the segment table.
+    fn form(&self, new: &NewSegment) -> pg_sys::HeapTuple {
+        let mut values = vec![Datum::null(); self.attributes()];
+        let mut nulls = vec![false; self.attributes()];
+        let order = self.layout.order_shape();
+        values[FIRST_AT - 1] = order.datum(new.first);
+        values[LAST_AT - 1] = order.datum(new.last);
+        values[ROW_COUNT - 1] = Datum::from(new.rows as i32);
+        for (key, value) in new.keys.iter().enumerate() {
+            values[KEYS - 1 + key] = value.unwrap_or(Datum::null());
+            nulls[KEYS - 1 + key] = value.is_none();
+        }
+        values[self.attributes() - 1] = varlena::of_bytes(new.data);
+        // SAFETY: as many values as the table has columns, of their types.
+        unsafe {
+            pg_sys::heap_form_tuple(
+                (*self.relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            )
+        }
+    }
+
+    /// Adds a segment, with its entry in the index.
+    pub fn insert(&self, new: &NewSegment) {
+        let tuple = self.form(new);
+        // SAFETY: the tuple was formed for this table. CatalogTupleInsert writes any table with plain indexes.
+        unsafe {
+            pg_sys::CatalogTupleInsert(self.relation, tuple);
+            pg_sys::heap_freetuple(tuple);
+        }
+    }
+
+    /// Puts a segment in the place of another. The old one must be locked by this transaction.
+    pub fn replace(&self, tid: &pg_sys::ItemPointerData, new: &NewSegment) {
+        let tuple = self.form(new);
+        let mut tid = *tid;
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::CatalogTupleUpdate(self.relation, &raw mut tid, tuple);
+            pg_sys::heap_freetuple(tuple);
+        }
+    }
+
+    /// Takes a segment away. It must be locked by this transaction.
+    pub fn delete(&self, tid: &pg_sys::ItemPointerData) {
+        let mut tid = *tid;
+        // SAFETY: the row is this table's.
+        unsafe { pg_sys::CatalogTupleDelete(self.relation, &raw mut tid) }
+    }
+}
+
+/// All segments, in the order in which they lie.
+pub struct Everything {
+    scan: pg_sys::TableScanDesc,
+    slot: *mut pg_sys::TupleTableSlot,
+}
+
+impl Everything {
+    /// # Safety
+    /// The snapshot is registered or active as long as this is used.
+    pub unsafe fn begin(store: &Store, snapshot: pg_sys::Snapshot) -> Self {
+        // SAFETY: the table is open.
+        unsafe {
+            Self {
+                scan: pg_sys::table_beginscan(store.relation, snapshot, 0, std::ptr::null_mut()),
+                slot: pg_sys::table_slot_create(store.relation, std::ptr::null_mut()),
+            }
+        }
+    }
+
+    pub fn next(&mut self, store: &Store) -> Option<Stored> {
+        // SAFETY: scan and slot belong together; the tuple stays pinned in the slot until the next call.
+        unsafe {
+            if !pg_sys::table_scan_getnextslot(
+                self.scan,
+                pg_sys::ScanDirection::ForwardScanDirection,
+                self.slot,
+            ) {
+                return None;
+            }
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(self.slot, false, std::ptr::null_mut());
+            Some(store.read(tuple))
+        }
+    }
+
+    pub fn end(self) {
+        // SAFETY: used for the last time.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::table_endscan(self.scan);
+        }
+    }
+}
+
+/// The segments of one key that touch a range of time, in order of time, in either direction.
+pub struct OfKey {
+    scan: pg_sys::SysScanDesc,
+    direction: pg_sys::ScanDirection::Type,
+    range: Range<i64>,
+}
+
+impl OfKey {
+    /// `range` is half-open. A key that is NULL is looked for as such.
+    ///
+    /// # Safety
+    /// The snapshot is registered or active as long as this is used.
+    pub unsafe fn begin(
+        store: &Store,
+        keys: &[Option<Datum>],
+        range: Range<i64>,
+        backward: bool,
+        snapshot: pg_sys::Snapshot,
+    ) -> Self {
+        let mut conditions = Vec::with_capacity(keys.len() + 1);
+        let order = store.layout.order_shape();
+        // SAFETY: attribute numbers and operators are those of the table's own columns and their types.
+        unsafe {
+            let mut add = |attribute: usize, strategy: u32, value: Option<Datum>| {
+                let facts = descriptor::attribute((*store.relation).rd_att, attribute - 1);
+                let mut key = pg_sys::ScanKeyData::default();
+                match value {
+                    None => pg_sys::ScanKeyEntryInitialize(
+                        &raw mut key,
+                        (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32,
+                        attribute as i16,
+                        0,
+                        pg_sys::InvalidOid,
+                        pg_sys::InvalidOid,
+                        pg_sys::InvalidOid,
+                        Datum::null(),
+                    ),
+                    Some(value) => pg_sys::ScanKeyEntryInitialize(
+                        &raw mut key,
+                        0,
+                        attribute as i16,
+                        strategy as u16,
+                        pg_sys::InvalidOid,
+                        facts.attcollation,
+                        comparison(facts.atttypid, strategy),
+                        value,
+                    ),
+                }
+                conditions.push(key);
+            };
+            for (key, value) in keys.iter().enumerate() {
+                add(KEYS + key, pg_sys::BTEqualStrategyNumber, *value);
+            }
+            if range.start > i64::MIN {
+                add(
+                    LAST_AT,
+                    pg_sys::BTGreaterEqualStrategyNumber,
+                    Some(order.datum(range.start)),
+                );
+            }
+            Self {
+                scan: pg_sys::systable_beginscan_ordered(
+                    store.relation,
+                    store.index,
+                    snapshot,
+                    conditions.len() as i32,
+                    conditions.as_mut_ptr(),
+                ),
+                direction: if backward {
+                    pg_sys::ScanDirection::BackwardScanDirection
+                } else {
+                    pg_sys::ScanDirection::ForwardScanDirection
+                },
+                range,
+            }
+        }
+    }
+
+    pub fn next(&mut self, store: &Store) -> Option<Stored> {
+        loop {
+            // SAFETY: the tuple stays pinned until the next call.
+            let stored = unsafe {
+                let tuple = pg_sys::systable_getnext_ordered(self.scan, self.direction);
+                if tuple.is_null() {
+                    return None;
+                }
+                store.read(tuple)
+            };
+            if stored.first < self.range.end {
+                return Some(stored);
+            }
+            // Segments of a key do not overlap: forward, all that come are later still.
+            if self.direction == pg_sys::ScanDirection::ForwardScanDirection {
+                return None;
+            }
+        }
+    }
+
+    pub fn end(self) {
+        // SAFETY: used for the last time.
+        unsafe { pg_sys::systable_endscan_ordered(self.scan) }
+    }
+}
+
+/// The function behind a type's b-tree comparison.
+fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
+    // SAFETY: look-ups in the system caches. A type without an operator class of its own is compared as the one it
+    // is binary compatible with, as an index on it does.
+    unsafe {
+        let entry = pg_sys::lookup_type_cache(type_oid, pg_sys::TYPECACHE_BTREE_OPFAMILY as i32);
+        let input = (*entry).btree_opintype;
+        let operator =
+            pg_sys::get_opfamily_member((*entry).btree_opf, input, input, strategy as i16);
+        pg_sys::get_opcode(operator)
+    }
+}
