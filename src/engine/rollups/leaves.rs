@@ -102,10 +102,6 @@ pub fn made_empty(rollup_table: pg_sys::Oid, leaf: pg_sys::Oid, from: i64, to: i
 }
 
 /// Another table with the same rows has taken the place of a partition: the rollups take it for the same.
-#[cfg_attr(
-    not(any(test, feature = "pg_test")),
-    expect(dead_code, reason = "for whatever stores partitions in another way")
-)]
 pub fn leaf_replaced(source: pg_sys::Oid, old: pg_sys::Oid, new: pg_sys::Oid) -> Result<()> {
     for statement in [
         "UPDATE gemba.rollup_leaves SET leaf = $3
