@@ -7,6 +7,7 @@ pub mod caller;
 pub mod composite;
 pub mod cursor;
 pub mod deadline;
+pub mod expression;
 pub mod json;
 pub mod json_text;
 pub mod json_value;

@@ -8,6 +8,7 @@
 //! - [`layout`]: which column of a partition stands where in its segments
 //! - [`values`]: values of rows into segments and out of them
 //! - [`store`]: the segment table
+//! - [`select`], [`range`], [`filter`], [`cursor`]: which segments, and which of their rows, a query needs
 //! - [`writer`], [`cut`]: rows become segments, and where these end
 //! - [`fdw`]: reading and writing a compressed partition, for the server's executor
 //! - [`policy`]: which tables are compressed, how, and when a partition is closed
@@ -19,11 +20,15 @@
 mod api;
 mod changes;
 mod compress;
+mod cursor;
 mod cut;
 mod decompress;
 mod fdw;
+mod filter;
 mod layout;
 mod policy;
+mod range;
+mod select;
 mod store;
 mod swap;
 mod tables;

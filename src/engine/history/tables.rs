@@ -147,8 +147,8 @@ fn late_index(table: &str, policy: &Policy, unique: bool) -> String {
 fn foreign_table(table: &str, segments: &str, columns: &[Column], policy: &Policy, unique: bool) -> String {
     let mut definitions = Vec::with_capacity(columns.len());
     let mut number = 0;
-    for column in columns {
-        let mut options = Vec::new();
+    for (place, column) in columns.iter().enumerate() {
+        let mut options = vec![format!("\"late\" '{}'", place + 1)];
         let mut constraints = String::new();
         match &column.generated {
             Some(expression) => constraints = format!(" GENERATED ALWAYS AS ({expression}) STORED"),
@@ -163,11 +163,7 @@ fn foreign_table(table: &str, segments: &str, columns: &[Column], policy: &Polic
         if column.name == policy.order_by {
             options.push("\"order\" 'true'".to_owned());
         }
-        let options = if options.is_empty() {
-            String::new()
-        } else {
-            format!(" OPTIONS ({})", options.join(", "))
-        };
+        let options = format!(" OPTIONS ({})", options.join(", "));
         if column.not_null {
             constraints.push_str(" NOT NULL");
         }

@@ -37,7 +37,7 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
         let given = argument(call, 0)
             .and_then(|datum| Vec::<String>::from_datum(datum, false))
             .unwrap_or_default();
-        let known = ["segments", "unique", "cut", "column", "key", "order"];
+        let known = ["segments", "unique", "cut", "column", "key", "order", "late"];
         for option in given {
             let name = option.split('=').next().unwrap_or_default();
             if !known.contains(&name) {
