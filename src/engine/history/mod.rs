@@ -15,22 +15,26 @@
 //! - [`tables`]: the tables of a compressed partition
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
+//! - [`direct`]: segments that come ready-made, from an import
+//! - [`verify`]: finding damage
 //! - [`api`]: the SQL functions
 
 mod api;
 mod changes;
-mod compress;
+pub mod compress;
 mod cursor;
-mod cut;
+pub mod cut;
 mod decompress;
+pub mod direct;
 mod fdw;
 mod filter;
 mod layout;
-mod policy;
+pub mod policy;
 mod range;
 mod select;
 mod store;
 mod swap;
 mod tables;
 mod values;
+mod verify;
 mod writer;

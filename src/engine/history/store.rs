@@ -7,7 +7,7 @@
 use super::layout::{Layout, Shape};
 use super::range::TimeRange;
 use crate::error::{Error, OrRaise, Result};
-use crate::postgres::varlena;
+use crate::postgres::{descriptor, varlena};
 use gemba_segment::{Damage, Segment};
 use pg_sys::Datum;
 use pgrx::prelude::*;
@@ -88,9 +88,15 @@ pub fn damaged(store: &Store, stored: &Stored, damage: &Damage) -> Error {
 fn damaged_because(store: &Store, stored: &Stored, why: &str) -> Error {
     // SAFETY: the relation is open.
     let table = unsafe { crate::postgres::relation::name_of(store.relation) };
-    Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "a segment is damaged")
-        .detail(format!("table {table}, row {}: {why}", tid_text(&stored.tid)))
-        .hint("restore the partition from a backup; gemba.verify_history() lists all that is damaged")
+    Error::new(
+        PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+        "a segment is damaged",
+    )
+    .detail(format!(
+        "table {table}, row {}: {why}",
+        tid_text(&stored.tid)
+    ))
+    .hint("restore the partition from a backup; gemba.verify_history() lists all that is damaged")
 }
 
 /// `(block,row)`, as ctid is written.
@@ -195,7 +201,11 @@ impl Store {
         values[self.attributes() - 1] = varlena::of_bytes(new.data);
         // SAFETY: as many values as the table has columns, of their types.
         unsafe {
-            pg_sys::heap_form_tuple((*self.relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr())
+            pg_sys::heap_form_tuple(
+                (*self.relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            )
         }
     }
 
@@ -341,17 +351,17 @@ impl IndexScan {
     ) -> Self {
         // SAFETY: as the caller says; the server copies the conditions.
         unsafe {
-            let descriptor = (*relation).rd_att;
+            let described = (*relation).rd_att;
             let mut conditions = Vec::with_capacity(wanted.len());
             for &(attribute, strategy, value) in wanted {
-                let facts = &*pg_sys::TupleDescAttr(descriptor, attribute as i32 - 1);
+                let facts = descriptor::attribute(described, attribute - 1);
                 let mut key = pg_sys::ScanKeyData::default();
                 match value {
                     None => pg_sys::ScanKeyEntryInitialize(
                         &raw mut key,
                         (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32,
                         attribute as i16,
-                        pg_sys::InvalidStrategy as u16,
+                        0,
                         pg_sys::InvalidOid,
                         pg_sys::InvalidOid,
                         pg_sys::InvalidOid,
@@ -490,4 +500,3 @@ fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
         pg_sys::get_opcode(operator)
     }
 }
-
