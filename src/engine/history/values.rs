@@ -72,7 +72,7 @@ impl<'b> Cells<'b> {
         let made = match &column.values {
             Values::Constant(scalar) => vec![datum(shape, scalar)],
             // Where most rows have an entry of their own, making all of them first saves nothing.
-            Values::Bytes(bytes) if bytes.is_dictionary() => (0..bytes.entries())
+            Values::Bytes(bytes) if bytes.has_dictionary() => (0..bytes.len_of_dictionary())
                 .map(|code| datum(shape, &Scalar::Bytes(bytes.entry(code as u32))))
                 .collect(),
             _ => Vec::new(),
@@ -99,9 +99,9 @@ impl<'b> Cells<'b> {
             Values::Float4(bits) => Datum::from(bits[row]),
             Values::Float8(bits) => Datum::from(bits[row]),
             Values::Numbers { mantissas, scale } => self.number.datum(mantissas[row], *scale),
-            Values::MixedNumbers(numbers) => match numbers.other(row) {
+            Values::MixedNumbers { mantissas, scales, others } => match others.other(row) {
                 Some(bytes) => copy(&mut self.bytes, self.shape, bytes),
-                None => self.number.datum(numbers.mantissas[row], numbers.scales[row]),
+                None => self.number.datum(mantissas[row], scales[row]),
             },
             Values::Bytes(bytes) if !self.made.is_empty() => self.made[bytes.code(row) as usize],
             Values::Bytes(bytes) => copy(&mut self.bytes, self.shape, bytes.entry(bytes.code(row))),
