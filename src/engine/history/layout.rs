@@ -405,9 +405,9 @@ fn types_of(table: pg_sys::Oid) -> Vec<Option<Typed>> {
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         let descriptor = (*relation).rd_att;
-        let types = (0..(*descriptor).natts)
+        let types = (0..(*descriptor).natts as usize)
             .map(|place| {
-                let attribute = &*pg_sys::TupleDescAttr(descriptor, place);
+                let attribute = descriptor::attribute(descriptor, place);
                 (!attribute.attisdropped).then_some((attribute.atttypid, attribute.attcollation))
             })
             .collect();

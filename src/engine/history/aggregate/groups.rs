@@ -8,7 +8,7 @@
 use super::tally::Tally;
 use crate::engine::history::cursor::memory;
 use crate::engine::history::layout::{Layout, Shape};
-use crate::engine::history::writer::storage;
+use crate::postgres::descriptor::storage;
 use crate::postgres::varlena;
 use pg_sys::Datum;
 use pgrx::prelude::*;

@@ -13,7 +13,7 @@ use crate::engine::history::filter::{Rows, Verdict};
 use crate::engine::history::layout::{Layout, Shape};
 use crate::engine::history::store::{self, Store, Stored};
 use crate::engine::history::values::Cells;
-use crate::engine::history::writer::storage;
+use crate::postgres::descriptor::storage;
 use crate::error::OrRaise;
 use crate::postgres::expression;
 use crate::postgres::time::{self, ServerZone};
