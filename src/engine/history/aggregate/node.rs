@@ -531,7 +531,8 @@ impl Node {
                 if kept.is_empty() {
                     break;
                 }
-                let column = self.decoded.column(store, stored, filter.stored);
+                // SAFETY: as the caller says.
+                let column = unsafe { self.decoded.column(store, stored, filter.stored) };
                 filter.keep(&column, &mut kept);
             }
         }
@@ -679,18 +680,13 @@ impl Node {
     unsafe fn take_in_late(&mut self) {
         // SAFETY: as the caller says; rows stay until the next is asked for.
         unsafe {
-            let keys = if self.cursor.chosen.fixed_keys > 0 && self.cursor.chosen.fixed_keys == self.layout.keys.len() {
-                match self.cursor.keys() {
-                    Some(keys) => Some(keys),
-                    None => return,
-                }
-            } else {
-                None
+            let Some(keys) = self.cursor.keys() else {
+                return;
             };
             let mut rows = LateRows::begin(
                 self.layout.clone(),
                 Request {
-                    keys,
+                    keys: (self.cursor.chosen.fixed_keys > 0).then_some(keys),
                     range: self.cursor.range(),
                     backward: false,
                     snapshot: self.snapshot,

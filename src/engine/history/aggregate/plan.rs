@@ -10,12 +10,12 @@ use crate::engine::history::select::{Order, Selection, columns_of};
 use pgrx::PgList;
 use pgrx::prelude::*;
 
-/// What opening a segment and reading its head costs, as a share of what the server reckons for a row. Measured:
-/// about two microseconds, where a row takes a twentieth of one.
+/// What opening a segment and reading its head costs, in what the server reckons for a row (`cpu_tuple_cost`): about
+/// two microseconds, where a row takes a twentieth of one.
 const SEGMENT: f64 = 40.0;
 
 /// Decoding a value and adding it.
-const VALUE: f64 = 0.05;
+const VALUE: f64 = 0.02;
 
 /// So many rows a segment has, where nothing else is known.
 const ROWS: f64 = 1_440.0;
@@ -42,11 +42,11 @@ pub unsafe extern "C-unwind" fn upper_paths(
         }
         let entry = *(*root).simple_rte_array.add((*input).relid as usize);
         let layout = Layout::need((*entry).relid);
-        let Some(planned) = Planned::of(&layout, root, input, output) else {
+        let Some(planned) = Planned::of(&layout, input, output) else {
             return;
         };
         let cost = planned.cost(input);
-        let rows = planned.groups(root, input, output);
+        let rows = planned.groups(input);
         let path = pg_sys::create_foreign_upper_path(
             root,
             output,
@@ -111,7 +111,6 @@ impl Planned {
     /// The planner's own structures.
     unsafe fn of(
         layout: &Layout,
-        root: *mut pg_sys::PlannerInfo,
         input: *mut pg_sys::RelOptInfo,
         output: *mut pg_sys::RelOptInfo,
     ) -> Option<Self> {
@@ -164,7 +163,7 @@ impl Planned {
                 }
             }
             planned.spec.of_groups = planned.expressions.len() - before;
-            planned.add_columns(layout, root)?;
+            planned.add_columns(layout)?;
             Some(planned)
         }
     }
@@ -226,7 +225,7 @@ impl Planned {
     ///
     /// # Safety
     /// The planner's own structures.
-    unsafe fn add_columns(&mut self, layout: &Layout, root: *mut pg_sys::PlannerInfo) -> Option<()> {
+    unsafe fn add_columns(&mut self, layout: &Layout) -> Option<()> {
         // SAFETY: as the caller says.
         unsafe {
             let mut read: Vec<i32> = Vec::new();
@@ -249,7 +248,6 @@ impl Planned {
                     self.spec.columns.push(place);
                 }
             }
-            let _ = root;
             for &place in &self.spec.columns {
                 let column = &layout.columns[place];
                 self.row.push(
@@ -307,10 +305,10 @@ impl Planned {
             } else {
                 (*input).tuples.max((*input).rows)
             };
-            let mut cost = (rows / ROWS).max(1.0) * SEGMENT * pg_sys::cpu_operator_cost;
             let columns = self.spec.aggregates.len().max(1) as f64;
-            cost += rows * columns * VALUE * pg_sys::cpu_operator_cost;
-            cost + rows * (self.selection.by_row.len() as f64) * 4.0 * pg_sys::cpu_operator_cost
+            let segments = (rows / ROWS).max(1.0) * SEGMENT;
+            let conditions = rows * self.selection.by_row.len() as f64 * 4.0 * pg_sys::cpu_operator_cost;
+            (segments + rows * columns * VALUE) * pg_sys::cpu_tuple_cost + conditions
         }
     }
 
@@ -318,12 +316,7 @@ impl Planned {
     ///
     /// # Safety
     /// The planner's own structures.
-    unsafe fn groups(
-        &self,
-        _root: *mut pg_sys::PlannerInfo,
-        input: *mut pg_sys::RelOptInfo,
-        _output: *mut pg_sys::RelOptInfo,
-    ) -> f64 {
+    unsafe fn groups(&self, input: *mut pg_sys::RelOptInfo) -> f64 {
         if self.spec.groups.is_empty() {
             return 1.0;
         }
