@@ -8,6 +8,8 @@ pub mod composite;
 pub mod cursor;
 pub mod deadline;
 pub mod expression;
+pub mod descriptor;
+pub mod heap;
 pub mod json;
 pub mod json_text;
 pub mod json_value;

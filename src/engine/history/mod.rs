@@ -15,22 +15,35 @@
 //! - [`tables`]: the tables of a compressed partition
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
+//! - [`direct`]: segments that come ready-made, from an import
+//! - [`verify`]: finding damage
 //! - [`api`]: the SQL functions
 
 mod api;
 mod changes;
+<<<<<<< HEAD
 mod compress;
 mod cursor;
 mod cut;
+=======
+pub mod compress;
+pub mod cut;
+>>>>>>> main
 mod decompress;
+pub mod direct;
 mod fdw;
 mod filter;
 mod layout;
+<<<<<<< HEAD
 mod policy;
 mod range;
 mod select;
+=======
+pub mod policy;
+>>>>>>> main
 mod store;
 mod swap;
 mod tables;
 mod values;
+mod verify;
 mod writer;
