@@ -345,16 +345,7 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
             });
         }
         keys.sort_unstable();
-<<<<<<< HEAD
         let layout = Layout {
-=======
-        let stored = columns
-            .iter()
-            .filter_map(|column| column.stored)
-            .map(|n| n + 1)
-            .max();
-        Ok(Layout {
->>>>>>> main
             table,
             segments,
             late,
@@ -413,10 +404,9 @@ fn types_of(table: pg_sys::Oid) -> Vec<Option<Typed>> {
     // partition does.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let descriptor = (*relation).rd_att;
-        let types = (0..(*descriptor).natts)
+        let types = (0..(*(*relation).rd_att).natts as usize)
             .map(|place| {
-                let attribute = &*pg_sys::TupleDescAttr(descriptor, place);
+                let attribute = descriptor::attribute((*relation).rd_att, place);
                 (!attribute.attisdropped).then_some((attribute.atttypid, attribute.attcollation))
             })
             .collect();

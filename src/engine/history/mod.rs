@@ -21,26 +21,17 @@
 
 mod api;
 mod changes;
-<<<<<<< HEAD
-mod compress;
-mod cursor;
-mod cut;
-=======
 pub mod compress;
+mod cursor;
 pub mod cut;
->>>>>>> main
 mod decompress;
 pub mod direct;
 mod fdw;
 mod filter;
 mod layout;
-<<<<<<< HEAD
-mod policy;
+pub mod policy;
 mod range;
 mod select;
-=======
-pub mod policy;
->>>>>>> main
 mod store;
 mod swap;
 mod tables;

@@ -50,20 +50,14 @@ impl Stored {
     /// # Errors
     /// `XX001` with where the damage is; `0A000` for a newer format.
     pub fn open(&self, store: &Store) -> Result<Segment<'_>> {
-<<<<<<< HEAD
-        let segment = Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
-        if segment.rows() != self.rows {
-            return Err(damaged_because(store, self, "its head does not fit its row"));
-=======
         let segment =
             Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
-        if segment.rows() != self.rows || segment.columns() != store.layout.stored {
+        if segment.rows() != self.rows {
             return Err(damaged_because(
                 store,
                 self,
                 "its head does not fit its row",
             ));
->>>>>>> main
         }
         for column in store.layout.columns.iter() {
             // A column may have been added since the segment was written.
@@ -362,15 +356,9 @@ impl IndexScan {
     ) -> Self {
         // SAFETY: as the caller says; the server copies the conditions.
         unsafe {
-<<<<<<< HEAD
-            let descriptor = (*relation).rd_att;
             let mut conditions = Vec::with_capacity(wanted.len());
             for &(attribute, strategy, value) in wanted {
-                let facts = &*pg_sys::TupleDescAttr(descriptor, attribute as i32 - 1);
-=======
-            let mut add = |attribute: usize, strategy: u32, value: Option<Datum>| {
-                let facts = descriptor::attribute((*store.relation).rd_att, attribute - 1);
->>>>>>> main
+                let facts = descriptor::attribute((*relation).rd_att, attribute - 1);
                 let mut key = pg_sys::ScanKeyData::default();
                 match value {
                     None => pg_sys::ScanKeyEntryInitialize(

@@ -3,14 +3,11 @@
 //! - [`plan`]: how large a partition is, and by which ways it can be read
 //! - [`scan`]: reading it, row by row: [`reader`] for segments, [`late_rows`], [`parallel`]
 
-<<<<<<< HEAD
+#![expect(unsafe_code, reason = "called by the server")]
+
 mod late_rows;
 mod parallel;
 mod paths;
-=======
-#![expect(unsafe_code, reason = "called by the server")]
-
->>>>>>> main
 mod plan;
 mod reader;
 mod scan;
@@ -53,9 +50,6 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
         let given = argument(call, 0)
             .and_then(|datum| Vec::<String>::from_datum(datum, false))
             .unwrap_or_default();
-<<<<<<< HEAD
-        let known = ["segments", "unique", "cut", "column", "key", "order", "late"];
-=======
         let known = [
             "segments",
             "unique",
@@ -64,8 +58,8 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
             "column",
             "key",
             "order",
+            "late",
         ];
->>>>>>> main
         for option in given {
             let name = option.split('=').next().unwrap_or_default();
             if !known.contains(&name) {

@@ -10,12 +10,7 @@ use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
 use super::reader::Reader;
 use crate::error::OrRaise;
-<<<<<<< HEAD
-use pgrx::PgList;
-=======
-use gemba_segment::Buffer;
-use pgrx::PgMemoryContexts;
->>>>>>> main
+use pgrx::{PgList, PgMemoryContexts};
 use pgrx::prelude::*;
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
@@ -25,7 +20,6 @@ pub fn register(routine: &mut pg_sys::FdwRoutine) {
     routine.EndForeignScan = Some(end);
 }
 
-<<<<<<< HEAD
 /// A scan under way. It is dropped with the query's memory.
 pub struct Scan {
     pub store: Option<Store>,
@@ -38,23 +32,6 @@ pub struct Scan {
     snapshot: pg_sys::Snapshot,
     /// With other processes of a parallel query.
     pub shared: Option<Shared>,
-=======
-/// A scan under way. It lies in the query's memory, and is dropped with it.
-struct Scan {
-    store: Option<Store>,
-    segments: Option<Everything>,
-    /// What one segment needs, freed when the next one comes. The server frees it with the query's memory, in which it
-    /// lies, so that it is nothing that this could own.
-    memory: pg_sys::MemoryContext,
-    /// One for each stored column.
-    buffers: Vec<Buffer>,
-    /// Place in the row, and where its values come from. They borrow from `memory` and `buffers`, and are
-    /// dropped before these are used again.
-    cells: Vec<(usize, Cells<'static>)>,
-    row: usize,
-    rows: usize,
-    late: Option<Late>,
->>>>>>> main
 }
 
 enum Late {
@@ -82,7 +59,6 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
         let estate = (*node).ss.ps.state;
         let relation = (*node).ss.ss_currentRelation;
         let layout = Layout::need((*relation).rd_id);
-<<<<<<< HEAD
         let plan: *mut pg_sys::ForeignScan = (*node).ss.ps.plan.cast();
         let mut query = PgMemoryContexts::For((*estate).es_query_cxt);
         let scan = query.switch_to(|_| {
@@ -117,29 +93,6 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
             }
         });
         (*node).fdw_state = query.leak_and_drop_on_delete(scan).cast();
-=======
-        let stored = layout.stored;
-        let store = Store::open(layout, pg_sys::AccessShareLock);
-        let scan = Scan {
-            store: Some(store),
-            segments: None,
-            memory: pg_sys::AllocSetContextCreateInternal(
-                (*(*node).ss.ps.state).es_query_cxt,
-                c"gemba history scan".as_ptr(),
-                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            ),
-            buffers: (0..stored).map(|_| Buffer::default()).collect(),
-            cells: Vec::new(),
-            row: 0,
-            rows: 0,
-            late: None,
-        };
-        (*node).fdw_state = PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt)
-            .leak_and_drop_on_delete(scan)
-            .cast();
->>>>>>> main
     }
 }
 
@@ -152,123 +105,18 @@ unsafe extern "C-unwind" fn iterate(
     // SAFETY: the slot is of the table's own columns.
     unsafe {
         let slot = (*node).ss.ss_ScanTupleSlot;
-<<<<<<< HEAD
         let Some(scan) = state(node) else {
             return pg_sys::ExecClearTuple(slot);
         };
         // The common case first: the next row of the segment at hand.
         if !scan.reader.is_at_end() && !matches!(scan.late, Late::Rows(_)) {
             scan.reader.put(slot, scan.context);
-=======
-        pg_sys::ExecClearTuple(slot);
-        let scan = state(node);
-        let snapshot = (*(*node).ss.ps.state).es_snapshot;
-        // The executor calls in memory that is freed after each row; what is made here lives as long as the query.
-        let row_memory = pg_sys::MemoryContextSwitchTo((*(*node).ss.ps.state).es_query_cxt);
-        let filled = loop {
-            if scan.row < scan.rows {
-                let values = (*slot).tts_values;
-                let nulls = (*slot).tts_isnull;
-                for (place, cells) in &mut scan.cells {
-                    let value = cells.get(scan.row);
-                    *nulls.add(*place) = value.is_none();
-                    *values.add(*place) = value.unwrap_or(pg_sys::Datum::null());
-                }
-                scan.row += 1;
-                pg_sys::ExecStoreVirtualTuple(slot);
-                break slot;
-            }
-            if !next_segment(scan, snapshot, slot) {
-                break next_late(scan, snapshot, slot);
-            }
-        };
-        pg_sys::MemoryContextSwitchTo(row_memory);
-        filled
-    }
-}
-
-/// # Safety
-/// As for `iterate`.
-unsafe fn next_segment(
-    scan: &mut Scan,
-    snapshot: pg_sys::Snapshot,
-    slot: *mut pg_sys::TupleTableSlot,
-) -> bool {
-    let Some(store) = &scan.store else {
-        return false;
-    };
-    if scan.late.is_some() {
-        return false;
-    }
-    // SAFETY: cells are dropped before what they borrow from is used again.
-    unsafe {
-        let segments = scan
-            .segments
-            .get_or_insert_with(|| Everything::begin(store, snapshot));
-        scan.cells.clear();
-        pg_sys::MemoryContextReset(scan.memory);
-        let Some(stored) = segments.next(store) else {
-            return false;
-        };
-        let buffers = &mut scan.buffers;
-        let attributes = store.layout.columns.len();
-        std::slice::from_raw_parts_mut((*slot).tts_isnull, attributes).fill(true);
-        let cells = PgMemoryContexts::For(scan.memory).switch_to(|_| {
-            // It lives as long as the slot in which it is pinned, or this memory.
-            let segment: gemba_segment::Segment<'static> =
-                std::mem::transmute(stored.open(store).or_raise());
-            let mut cells = Vec::with_capacity(buffers.len());
-            for (place, column) in store.layout.columns.iter().enumerate() {
-                if let (Some(number), Some(shape)) = (column.stored, column.shape) {
-                    let buffer: &'static mut Buffer = &mut *(&raw mut buffers[number]);
-                    let decoded = segment
-                        .decode(number, buffer)
-                        .map_err(|damage| super::super::store::damaged(store, &stored, &damage))
-                        .or_raise();
-                    cells.push((place, Cells::new(shape, decoded)));
-                }
-            }
-            cells
-        });
-        scan.cells = cells;
-        scan.row = 0;
-        scan.rows = stored.rows;
-    }
-    true
-}
-
-/// # Safety
-/// As for `iterate`.
-unsafe fn next_late(
-    scan: &mut Scan,
-    snapshot: pg_sys::Snapshot,
-    slot: *mut pg_sys::TupleTableSlot,
-) -> *mut pg_sys::TupleTableSlot {
-    let Some(store) = &scan.store else {
-        return slot;
-    };
-    // SAFETY: the late table has the columns of the partition, in their order.
-    unsafe {
-        let late = scan.late.get_or_insert_with(|| {
-            let relation = pg_sys::table_open(
-                store.layout.late,
-                pg_sys::AccessShareLock as pg_sys::LOCKMODE,
-            );
-            Late {
-                relation,
-                scan: pg_sys::table_beginscan(relation, snapshot, 0, std::ptr::null_mut()),
-                slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
-            }
-        });
-        if !pg_sys::table_scan_getnextslot(
-            late.scan,
-            pg_sys::ScanDirection::ForwardScanDirection,
-            late.slot,
-        ) {
->>>>>>> main
             return slot;
         }
+        // The executor calls in memory that is freed after each row; what is opened here lives longer.
+        let before = pg_sys::MemoryContextSwitchTo((*(*node).ss.ps.state).es_query_cxt);
         scan.advance(slot);
+        pg_sys::MemoryContextSwitchTo(before);
         slot
     }
 }
