@@ -404,10 +404,9 @@ fn types_of(table: pg_sys::Oid) -> Vec<Option<Typed>> {
     // partition does.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let descriptor = (*relation).rd_att;
-        let types = (0..(*descriptor).natts as usize)
+        let types = (0..(*(*relation).rd_att).natts as usize)
             .map(|place| {
-                let attribute = descriptor::attribute(descriptor, place);
+                let attribute = descriptor::attribute((*relation).rd_att, place);
                 (!attribute.attisdropped).then_some((attribute.atttypid, attribute.attcollation))
             })
             .collect();

@@ -50,9 +50,14 @@ impl Stored {
     /// # Errors
     /// `XX001` with where the damage is; `0A000` for a newer format.
     pub fn open(&self, store: &Store) -> Result<Segment<'_>> {
-        let segment = Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
+        let segment =
+            Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
         if segment.rows() != self.rows {
-            return Err(damaged_because(store, self, "its head does not fit its row"));
+            return Err(damaged_because(
+                store,
+                self,
+                "its head does not fit its row",
+            ));
         }
         for column in store.layout.columns.iter() {
             // A column may have been added since the segment was written.
@@ -351,10 +356,9 @@ impl IndexScan {
     ) -> Self {
         // SAFETY: as the caller says; the server copies the conditions.
         unsafe {
-            let described = (*relation).rd_att;
             let mut conditions = Vec::with_capacity(wanted.len());
             for &(attribute, strategy, value) in wanted {
-                let facts = descriptor::attribute(described, attribute - 1);
+                let facts = descriptor::attribute((*relation).rd_att, attribute - 1);
                 let mut key = pg_sys::ScanKeyData::default();
                 match value {
                     None => pg_sys::ScanKeyEntryInitialize(

@@ -8,7 +8,7 @@
 use super::tally::Tally;
 use crate::engine::history::cursor::memory;
 use crate::engine::history::layout::{Layout, Shape};
-use crate::postgres::descriptor::storage;
+use crate::postgres::descriptor::{self, storage};
 use crate::postgres::varlena;
 use pg_sys::Datum;
 use pgrx::prelude::*;
@@ -107,7 +107,7 @@ impl Groups {
                         let copied = if length == -1 {
                             Datum::from(pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr()))
                         } else {
-                            pg_sys::datumCopy(value, by_value, length)
+                            descriptor::copy(value, (by_value, length))
                         };
                         pg_sys::MemoryContextSwitchTo(before);
                         copied

@@ -20,6 +20,7 @@ use crate::postgres::time::{self, ServerZone};
 use gemba_segment::{Buffer, Column, Segment, Values};
 use pg_sys::Datum;
 use pgrx::PgList;
+use pgrx::PgMemoryContexts;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use std::ops::Range;

@@ -388,7 +388,7 @@ fn floats(a: f64, b: f64) -> Ordering {
 fn numbers(a: Datum, b: Datum) -> Ordering {
     // SAFETY: both are numerics.
     let order = unsafe {
-        let order = pg_sys::DirectFunctionCall2Coll(Some(pg_sys::numeric_cmp), pg_sys::InvalidOid, a, b);
+        let order = call(pg_sys::numeric_cmp, a, b);
         pg_sys::pfree(a.cast_mut_ptr());
         pg_sys::pfree(b.cast_mut_ptr());
         order
@@ -401,13 +401,22 @@ pub fn add(a: &[u8], b: &[u8]) -> Box<[u8]> {
     let (a, b) = (varlena::of_bytes(a), varlena::of_bytes(b));
     // SAFETY: both are numerics; the sum is copied before it is freed.
     unsafe {
-        let sum = pg_sys::DirectFunctionCall2Coll(Some(pg_sys::numeric_add), pg_sys::InvalidOid, a, b);
+        let sum = call(pg_sys::numeric_add, a, b);
         let copy = varlena::bytes(sum).into();
         for number in [a, b, sum] {
             pg_sys::pfree(number.cast_mut_ptr());
         }
         copy
     }
+}
+
+/// Calls a function of two numbers that gives something for any two.
+///
+/// # Safety
+/// Both are numerics.
+unsafe fn call(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, a: Datum, b: Datum) -> Datum {
+    // SAFETY: as the caller says.
+    unsafe { pgrx::direct_function_call_as_datum(function, &[Some(a), Some(b)]) }.unwrap_or(Datum::null())
 }
 
 enum Special {

@@ -10,7 +10,7 @@ use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
 use super::reader::Reader;
 use crate::error::OrRaise;
-use pgrx::PgList;
+use pgrx::{PgList, PgMemoryContexts};
 use pgrx::prelude::*;
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
@@ -113,7 +113,10 @@ unsafe extern "C-unwind" fn iterate(
             scan.reader.put(slot, scan.context);
             return slot;
         }
+        // The executor calls in memory that is freed after each row; what is opened here lives longer.
+        let before = pg_sys::MemoryContextSwitchTo((*(*node).ss.ps.state).es_query_cxt);
         scan.advance(slot);
+        pg_sys::MemoryContextSwitchTo(before);
         slot
     }
 }
