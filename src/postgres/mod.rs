@@ -7,6 +7,7 @@ pub mod caller;
 pub mod composite;
 pub mod cursor;
 pub mod deadline;
+pub mod expression;
 pub mod descriptor;
 pub mod heap;
 pub mod json;
