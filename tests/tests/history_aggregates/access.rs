@@ -41,7 +41,13 @@ fn policies_hold_for_what_is_computed_on_segments() -> Result<()> {
         super::assert_same(client, query);
     }
     assert!(on_segments(client, "SELECT sensor, count(*) FROM s.raw GROUP BY 1") > 0);
-    assert_eq!(value(client, "SELECT string_agg(DISTINCT sensor::text, ',') FROM (SELECT sensor FROM s.raw GROUP BY 1) AS x"), "2,4");
+    assert_eq!(
+        value(
+            client,
+            "SELECT string_agg(DISTINCT sensor::text, ',') FROM (SELECT sensor FROM s.raw GROUP BY 1) AS x"
+        ),
+        "2,4"
+    );
     table(client, "SET s.open = 'no'");
     assert_eq!(value(client, "SELECT count(*) FROM s.raw"), "0");
     assert!(table(client, "SELECT sensor, count(*) FROM s.raw GROUP BY 1").is_empty());
@@ -53,7 +59,11 @@ fn rollups_are_refreshed_from_compressed_months() -> Result<()> {
     let db = twins("aggregates_rollup")?;
     let client = &mut db.connect()?;
     client.batch_execute("SET TimeZone = 'UTC'")?;
-    for (name, bucket, zone) in [("hourly", "1 hour", "UTC"), ("daily", "1 day", "Asia/Bangkok"), ("weekly", "7 days", "UTC")] {
+    for (name, bucket, zone) in [
+        ("hourly", "1 hour", "UTC"),
+        ("daily", "1 day", "Asia/Bangkok"),
+        ("weekly", "7 days", "UTC"),
+    ] {
         client.batch_execute(&format!(
             "SELECT gemba.create_rollup('s.{name}', 's.raw', 'at', '{bucket}', ARRAY['sensor'],
                '{{\"n\": {{\"function\": \"count\"}}, \"total\": {{\"function\": \"sum\", \"column\": \"exact\"}},
@@ -62,8 +72,17 @@ fn rollups_are_refreshed_from_compressed_months() -> Result<()> {
         ))?;
     }
     table(client, "SELECT * FROM gemba.refresh_rollups()");
-    for (name, bucket, zone) in [("hourly", "1 hour", "UTC"), ("daily", "1 day", "Asia/Bangkok"), ("weekly", "7 days", "UTC")] {
-        let found = table(client, &format!("SELECT bucket, sensor, n, total, mean::numeric(30,8), least FROM s.{name} ORDER BY 1, 2"));
+    for (name, bucket, zone) in [
+        ("hourly", "1 hour", "UTC"),
+        ("daily", "1 day", "Asia/Bangkok"),
+        ("weekly", "7 days", "UTC"),
+    ] {
+        let found = table(
+            client,
+            &format!(
+                "SELECT bucket, sensor, n, total, mean::numeric(30,8), least FROM s.{name} ORDER BY 1, 2"
+            ),
+        );
         let expected = table(
             client,
             &format!(

@@ -103,25 +103,45 @@ const CONDITIONS: &[&str] = &[
 
 /// A query with some aggregates, in a fixed order.
 fn query(random: &mut Random, group: &str, condition: &str) -> String {
-    let mut aggregates: Vec<&str> = (0..1 + random.below(5)).map(|_| *random.pick(AGGREGATES)).collect();
+    let mut aggregates: Vec<&str> = (0..1 + random.below(5))
+        .map(|_| *random.pick(AGGREGATES))
+        .collect();
     aggregates.dedup();
     let aggregates = aggregates.join(", ");
     if group.is_empty() {
         return format!("SELECT {aggregates} FROM {{t}} WHERE {condition}");
     }
-    let having = if random.one_in(4) { " HAVING count(*) > 3" } else { "" };
-    format!("SELECT {group}, {aggregates} FROM {{t}} WHERE {condition} GROUP BY {group}{having} ORDER BY {group}")
+    let having = if random.one_in(4) {
+        " HAVING count(*) > 3"
+    } else {
+        ""
+    };
+    format!(
+        "SELECT {group}, {aggregates} FROM {{t}} WHERE {condition} GROUP BY {group}{having} ORDER BY {group}"
+    )
 }
 
 fn compare(client: &mut Client, seed: u64, times: usize) -> usize {
     let mut random = Random::new(seed);
     let mut used = 0;
     for round in 0..times {
-        let zone = *random.pick(&["UTC", "Asia/Bangkok", "Europe/Berlin", "America/Havana", "EST5EDT"]);
+        let zone = *random.pick(&[
+            "UTC",
+            "Asia/Bangkok",
+            "Europe/Berlin",
+            "America/Havana",
+            "EST5EDT",
+        ]);
         table(client, &format!("SET TimeZone = '{zone}'"));
         // Each group and each condition comes at least once.
-        let group = GROUPS.get(round).copied().unwrap_or_else(|| random.pick(GROUPS));
-        let condition = CONDITIONS.get(round).copied().unwrap_or_else(|| random.pick(CONDITIONS));
+        let group = GROUPS
+            .get(round)
+            .copied()
+            .unwrap_or_else(|| random.pick(GROUPS));
+        let condition = CONDITIONS
+            .get(round)
+            .copied()
+            .unwrap_or_else(|| random.pick(CONDITIONS));
         let query = query(&mut random, group, condition);
         used += usize::from(on_segments(client, &query.replace("{t}", "s.raw")) > 0);
         assert_same(client, &query);
@@ -156,14 +176,22 @@ fn every_aggregate_gives_the_same() -> Result<()> {
     add_late_rows(client)?;
     for aggregate in AGGREGATES {
         for group in ["sensor", "date_trunc('day', at), sensor"] {
-            let query = format!("SELECT {group}, {aggregate} FROM {{t}} GROUP BY {group} ORDER BY {group}");
-            assert_eq!(on_segments(client, &query.replace("{t}", "s.raw")), 3, "{query}");
+            let query =
+                format!("SELECT {group}, {aggregate} FROM {{t}} GROUP BY {group} ORDER BY {group}");
+            assert_eq!(
+                on_segments(client, &query.replace("{t}", "s.raw")),
+                3,
+                "{query}"
+            );
             assert_same(client, &query);
         }
     }
     let all = AGGREGATES.join(", ");
     assert_same(client, &format!("SELECT {all} FROM {{t}}"));
-    assert_same(client, &format!("SELECT sensor, {all} FROM {{t}} WHERE exact > 0 GROUP BY 1 ORDER BY 1"));
+    assert_same(
+        client,
+        &format!("SELECT sensor, {all} FROM {{t}} WHERE exact > 0 GROUP BY 1 ORDER BY 1"),
+    );
     Ok(())
 }
 
@@ -226,8 +254,17 @@ fn prepared_statements_with_generic_plans_give_the_same() -> Result<()> {
         "'day', NULL, '2018-01-01', '2019-12-01', 4, '30 days'",
     ] {
         let found = table(client, &format!("EXECUTE raw({arguments})"));
-        assert_eq!(found, table(client, &format!("EXECUTE twin({arguments})")), "{arguments}");
+        assert_eq!(
+            found,
+            table(client, &format!("EXECUTE twin({arguments})")),
+            "{arguments}"
+        );
     }
-    assert!(on_segments(client, "EXECUTE raw('day', 'UTC', '2018-01-01', '2019-01-01', 1, '1 day')") > 0);
+    assert!(
+        on_segments(
+            client,
+            "EXECUTE raw('day', 'UTC', '2018-01-01', '2019-01-01', 1, '1 day')"
+        ) > 0
+    );
     Ok(())
 }

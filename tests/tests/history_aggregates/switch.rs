@@ -13,13 +13,25 @@ fn the_setting_is_as_it_was_after_any_query() -> Result<()> {
     for (first, code) in [
         (AGGREGATE, None),
         ("SELECT count(*) / 0 FROM s.raw", Some("22012")),
-        ("SELECT count(*) FROM s.raw WHERE 1 / (sensor - sensor) > 0", Some("22012")),
-        ("SELECT sensor, count(*) FROM s.raw GROUP BY 1 LIMIT 1 / 0", Some("22012")),
-        ("SELECT count(*), 1 / 0 FROM s.raw WHERE place = 'x'::text || sensor GROUP BY place", Some("22012")),
+        (
+            "SELECT count(*) FROM s.raw WHERE 1 / (sensor - sensor) > 0",
+            Some("22012"),
+        ),
+        (
+            "SELECT sensor, count(*) FROM s.raw GROUP BY 1 LIMIT 1 / 0",
+            Some("22012"),
+        ),
+        (
+            "SELECT count(*), 1 / 0 FROM s.raw WHERE place = 'x'::text || sensor GROUP BY place",
+            Some("22012"),
+        ),
     ] {
         let client = &mut db.connect()?;
         for setting in ["off", "on"] {
-            table(client, &format!("SET enable_partitionwise_aggregate = {setting}"));
+            table(
+                client,
+                &format!("SET enable_partitionwise_aggregate = {setting}"),
+            );
             for _ in 0..2 {
                 match code {
                     None => {
@@ -29,7 +41,11 @@ fn the_setting_is_as_it_was_after_any_query() -> Result<()> {
                         expect_sqlstate(client.query(first, &[]), code);
                     }
                 }
-                assert_eq!(value(client, "SHOW enable_partitionwise_aggregate"), setting, "{first}");
+                assert_eq!(
+                    value(client, "SHOW enable_partitionwise_aggregate"),
+                    setting,
+                    "{first}"
+                );
             }
         }
     }
@@ -64,8 +80,16 @@ fn other_queries_are_planned_as_the_user_has_it() -> Result<()> {
     ] {
         table(client, query);
         assert!(on_segments(client, query) > 0, "{query}");
-        assert_eq!(table(client, &format!("EXPLAIN {plain}")), before, "after {query}");
-        assert_eq!(value(client, "SHOW enable_partitionwise_aggregate"), "off", "{query}");
+        assert_eq!(
+            table(client, &format!("EXPLAIN {plain}")),
+            before,
+            "after {query}"
+        );
+        assert_eq!(
+            value(client, "SHOW enable_partitionwise_aggregate"),
+            "off",
+            "{query}"
+        );
     }
     let both = table(
         client,
@@ -73,7 +97,10 @@ fn other_queries_are_planned_as_the_user_has_it() -> Result<()> {
     );
     let partial = both.iter().filter(|line| line.contains("Partial")).count();
     let expected = table(client, &format!("EXPLAIN {AGGREGATE}"));
-    let of_first = expected.iter().filter(|line| line.contains("Partial")).count();
+    let of_first = expected
+        .iter()
+        .filter(|line| line.contains("Partial"))
+        .count();
     assert_eq!(partial, of_first, "{both:#?}");
     Ok(())
 }

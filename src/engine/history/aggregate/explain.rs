@@ -10,7 +10,10 @@ use std::ffi::CString;
 /// # Safety
 /// Called by EXPLAIN.
 #[pg_guard]
-pub unsafe extern "C-unwind" fn explain(scan: *mut pg_sys::ForeignScanState, state: *mut pg_sys::ExplainState) {
+pub unsafe extern "C-unwind" fn explain(
+    scan: *mut pg_sys::ForeignScanState,
+    state: *mut pg_sys::ExplainState,
+) {
     // SAFETY: as the caller says; texts are copied.
     unsafe {
         let text = |label: &std::ffi::CStr, text: &str| {
@@ -29,7 +32,12 @@ pub unsafe extern "C-unwind" fn explain(scan: *mut pg_sys::ForeignScanState, sta
         }
         if let Some(node) = node::state(scan) {
             let number = |label: &std::ffi::CStr, value: u64| {
-                pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state);
+                pg_sys::ExplainPropertyInteger(
+                    label.as_ptr(),
+                    std::ptr::null(),
+                    value as i64,
+                    state,
+                );
             };
             let counts = node.counts();
             number(c"Segments Read", counts.read);

@@ -68,9 +68,16 @@ impl Function {
     }
 
     pub fn numbered(number: i32) -> Option<Self> {
-        [Self::CountRows, Self::Count, Self::Sum, Self::Avg, Self::Min, Self::Max]
-            .into_iter()
-            .find(|function| *function as i32 == number)
+        [
+            Self::CountRows,
+            Self::Count,
+            Self::Sum,
+            Self::Avg,
+            Self::Min,
+            Self::Max,
+        ]
+        .into_iter()
+        .find(|function| *function as i32 == number)
     }
 
     /// What has to be known of the column.
@@ -93,7 +100,9 @@ pub fn state(function: Function, shape: Shape, rows: u64, tally: &Tally) -> Opti
         (Function::Max, _) => tally.high.as_ref().map(|high| high.datum(shape)),
         // Past 64 bits the server's own sums go round as well.
         (Function::Sum, Shape::Int2 | Shape::Int4) => any.then(|| Datum::from(tally.sum as i64)),
-        (Function::Avg, Shape::Int2 | Shape::Int4) => Some(pair(tally.count as i64, tally.sum as i64)),
+        (Function::Avg, Shape::Int2 | Shape::Int4) => {
+            Some(pair(tally.count as i64, tally.sum as i64))
+        }
         (_, Shape::Numeric) => Some(of_numbers(tally)),
         (_, _) => {
             let mut state = Vec::with_capacity(48);

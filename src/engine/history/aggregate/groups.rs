@@ -76,7 +76,9 @@ impl Groups {
             match length {
                 -1 => varlena::bytes(datum),
                 -2 => std::ffi::CStr::from_ptr(datum.cast_mut_ptr()).to_bytes(),
-                length => std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), length.max(0) as usize),
+                length => {
+                    std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), length.max(0) as usize)
+                }
             }
         };
         let next = self.known.len() as u64;
@@ -91,7 +93,13 @@ impl Groups {
     ///
     /// # Safety
     /// The keys are of the layout's types.
-    pub unsafe fn of(&mut self, identity: &[u64], layout: &Layout, keys: &[Option<Datum>], time: i64) -> usize {
+    pub unsafe fn of(
+        &mut self,
+        identity: &[u64],
+        layout: &Layout,
+        keys: &[Option<Datum>],
+        time: i64,
+    ) -> usize {
         if let Some(&number) = self.open.get(identity) {
             return number;
         }

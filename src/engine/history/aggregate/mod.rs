@@ -96,7 +96,11 @@ unsafe extern "C-unwind" fn begin(scan: *mut pg_sys::ForeignScanState, flags: i3
     // SAFETY: as the caller says. A node that scans no table of its own has been given a list of functions of its
     // own as well.
     unsafe {
-        if (*(*scan).ss.ps.plan.cast::<pg_sys::ForeignScan>()).scan.scanrelid == 0 {
+        if (*(*scan).ss.ps.plan.cast::<pg_sys::ForeignScan>())
+            .scan
+            .scanrelid
+            == 0
+        {
             let routine = &mut *(*scan).fdwroutine;
             routine.IterateForeignScan = Some(node::iterate);
             routine.ReScanForeignScan = Some(node::rescan);

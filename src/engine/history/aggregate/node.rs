@@ -13,8 +13,8 @@ use crate::engine::history::filter::{Rows, Verdict};
 use crate::engine::history::layout::{Layout, Shape};
 use crate::engine::history::store::{self, Store, Stored};
 use crate::engine::history::values::Cells;
-use crate::postgres::descriptor::storage;
 use crate::error::OrRaise;
+use crate::postgres::descriptor::storage;
 use crate::postgres::expression;
 use crate::postgres::time::{self, ServerZone};
 use gemba_segment::{Buffer, Column, Segment, Values};
@@ -89,7 +89,12 @@ struct Expression {
 enum Bucket {
     Key(usize),
     Windows(Windows),
-    Each { state: *mut pg_sys::ExprState, by_value: bool, length: i32, of_keys: bool },
+    Each {
+        state: *mut pg_sys::ExprState,
+        by_value: bool,
+        length: i32,
+        of_keys: bool,
+    },
 }
 
 /// A segment's columns, as far as they were needed.
@@ -112,7 +117,9 @@ pub unsafe fn state<'a>(scan: *mut pg_sys::ForeignScanState) -> Option<&'a mut N
 ///
 /// # Safety
 /// A node that was planned by [`super::plan`].
-pub unsafe fn numbers(scan: *mut pg_sys::ForeignScanState) -> (*mut pg_sys::List, *mut pg_sys::List) {
+pub unsafe fn numbers(
+    scan: *mut pg_sys::ForeignScanState,
+) -> (*mut pg_sys::List, *mut pg_sys::List) {
     // SAFETY: as the caller says.
     unsafe {
         let plan: *mut pg_sys::ForeignScan = (*scan).ss.ps.plan.cast();
@@ -139,7 +146,9 @@ pub unsafe fn begin(scan: *mut pg_sys::ForeignScanState, flags: i32) {
 /// # Safety
 /// Called by the executor.
 #[pg_guard]
-pub unsafe extern "C-unwind" fn iterate(scan: *mut pg_sys::ForeignScanState) -> *mut pg_sys::TupleTableSlot {
+pub unsafe extern "C-unwind" fn iterate(
+    scan: *mut pg_sys::ForeignScanState,
+) -> *mut pg_sys::TupleTableSlot {
     // SAFETY: as the caller says.
     unsafe {
         let slot = (*scan).ss.ss_ScanTupleSlot;
@@ -215,16 +224,23 @@ impl Node {
                 }
                 pg_sys::ExecInitQual(list.into_pg(), parent)
             };
-            let mut late: Vec<_> = PgList::<pg_sys::Expr>::from_pg(chosen.by_segment).iter_ptr().collect();
+            let mut late: Vec<_> = PgList::<pg_sys::Expr>::from_pg(chosen.by_segment)
+                .iter_ptr()
+                .collect();
             late.extend(PgList::<pg_sys::Expr>::from_pg(chosen.by_reader).iter_ptr());
             late.extend(by_row);
             let before = spec.aggregates.len();
             let position = |place: usize| {
-                spec.columns.iter().position(|&column| column == place).map_or(0, |at| before + at)
+                spec.columns
+                    .iter()
+                    .position(|&column| column == place)
+                    .map_or(0, |at| before + at)
             };
             let descriptor = (*(*scan).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-            let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
-            let keys_slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
+            let slot =
+                pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
+            let keys_slot =
+                pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsVirtual);
             let store = Store::open(layout.clone(), pg_sys::AccessShareLock);
             let late_slot = {
                 let table = pg_sys::table_open(spec.table, pg_sys::NoLock as pg_sys::LOCKMODE);
@@ -246,11 +262,17 @@ impl Node {
                 tested: if by_row.is_empty() {
                     Vec::new()
                 } else {
-                    spec.columns.iter().map(|&place| (place, position(place))).collect()
+                    spec.columns
+                        .iter()
+                        .map(|&place| (place, position(place)))
+                        .collect()
                 },
                 expressions: of_groups
                     .iter()
-                    .map(|&node| Expression { node, state: pg_sys::ExecInitExpr(node, parent) })
+                    .map(|&node| Expression {
+                        node,
+                        state: pg_sys::ExecInitExpr(node, parent),
+                    })
                     .collect(),
                 cursor: Cursor::begin(layout.clone(), chosen, parent, place).or_raise(),
                 clock: Clock {
@@ -398,7 +420,12 @@ impl Node {
             let each = |whole: usize, of_keys: bool| {
                 let expression = &self.expressions[whole];
                 let (by_value, length) = storage(pg_sys::exprType(expression.node.cast()));
-                Bucket::Each { state: expression.state, by_value, length, of_keys }
+                Bucket::Each {
+                    state: expression.state,
+                    by_value,
+                    length,
+                    of_keys,
+                }
             };
             self.grouping
                 .iter()
@@ -406,7 +433,10 @@ impl Node {
                     spec::Group::Key(key) => Bucket::Key(key),
                     spec::Group::Each { whole, of_keys } => each(whole, of_keys),
                     spec::Group::Calendar { whole, width, zone } => {
-                        match (self.constant::<Interval>(width), self.constant::<String>(zone)) {
+                        match (
+                            self.constant::<Interval>(width),
+                            self.constant::<String>(zone),
+                        ) {
                             // What is wrong with either is said when the first row is there.
                             (Some(width), Some(zone)) => time::step(&width).ok().map(|step| {
                                 let zone = ServerZone::trusted(&zone);
@@ -416,13 +446,21 @@ impl Node {
                         }
                         .unwrap_or_else(|| each(whole, false))
                     }
-                    spec::Group::Asked { whole, inner, zones, session } => {
+                    spec::Group::Asked {
+                        whole,
+                        inner,
+                        zones,
+                        session,
+                    } => {
                         let mut found = Vec::new();
                         if session {
                             found.push(pg_sys::session_timezone);
                         }
                         for zone in zones.0..zones.1 {
-                            match self.constant::<String>(zone).map(|name| windows::zone(&name)) {
+                            match self
+                                .constant::<String>(zone)
+                                .map(|name| windows::zone(&name))
+                            {
                                 Some(Named::Utc) => {}
                                 Some(Named::Zone(zone)) => found.push(zone),
                                 Some(Named::Unknown) | None => return each(whole, false),
@@ -433,7 +471,8 @@ impl Node {
                             value: self.expressions[whole].state,
                             inner: self.expressions[inner].state,
                             zones: found,
-                            is_start: pg_sys::exprType(self.expressions[whole].node.cast()) == of_time,
+                            is_start: pg_sys::exprType(self.expressions[whole].node.cast())
+                                == of_time,
                         }))
                     }
                 })
@@ -524,7 +563,13 @@ impl Node {
     ///
     /// # Safety
     /// As for [`Self::take_in`].
-    unsafe fn runs(&mut self, store: &Store, stored: &Stored, rows: Range<usize>, verdict: Verdict) -> Vec<Range<usize>> {
+    unsafe fn runs(
+        &mut self,
+        store: &Store,
+        stored: &Stored,
+        rows: Range<usize>,
+        verdict: Verdict,
+    ) -> Vec<Range<usize>> {
         let mut kept = Rows::default();
         kept.reset(rows);
         if verdict == Verdict::Maybe {
@@ -554,10 +599,14 @@ impl Node {
             pg_sys::ExecStoreVirtualTuple(self.slot);
             let mut cells = Vec::with_capacity(self.tested.len());
             for &(place, at) in &self.tested {
-                if let (Some(number), Some(shape)) =
-                    (self.layout.columns[place].stored, self.layout.columns[place].shape)
-                {
-                    cells.push((at, Cells::new(shape, self.decoded.column(store, stored, number))));
+                if let (Some(number), Some(shape)) = (
+                    self.layout.columns[place].stored,
+                    self.layout.columns[place].shape,
+                ) {
+                    cells.push((
+                        at,
+                        Cells::new(shape, self.decoded.column(store, stored, number)),
+                    ));
                 }
             }
             for position in 0..kept.len() {
@@ -605,7 +654,9 @@ impl Node {
                         cut(&times, start..run.end, until)
                     }
                 };
-                let group = self.groups.of(&self.identity, &self.layout, &stored.keys, first);
+                let group = self
+                    .groups
+                    .of(&self.identity, &self.layout, &stored.keys, first);
                 self.add(store, stored, group, start..end);
                 start = end;
             }
@@ -635,7 +686,12 @@ impl Node {
                         }
                         window.value.map_or([1, 0], |value| [0, value])
                     }
-                    Bucket::Each { state, by_value, length, of_keys } => {
+                    Bucket::Each {
+                        state,
+                        by_value,
+                        length,
+                        of_keys,
+                    } => {
                         let at = self.clock.position;
                         *(*self.slot).tts_values.add(at) = self.clock.shape.datum(time);
                         *(*self.slot).tts_isnull.add(at) = false;
@@ -664,7 +720,11 @@ impl Node {
             let work = self.works[number];
             if whole
                 && let Some(segment) = &self.decoded.segment
-                && self.groups.all[group].tallies[number].add_head(&work, &stats(segment, work.stored), stored.rows)
+                && self.groups.all[group].tallies[number].add_head(
+                    &work,
+                    &stats(segment, work.stored),
+                    stored.rows,
+                )
             {
                 continue;
             }
@@ -699,7 +759,8 @@ impl Node {
                 clear(self.slot);
                 pg_sys::ExecStoreVirtualTuple(self.slot);
                 let value = |place: usize| {
-                    (!*(*self.late_slot).tts_isnull.add(place)).then(|| *(*self.late_slot).tts_values.add(place))
+                    (!*(*self.late_slot).tts_isnull.add(place))
+                        .then(|| *(*self.late_slot).tts_values.add(place))
                 };
                 for &place in &self.columns {
                     self.set_column(place, value(place));
@@ -718,7 +779,8 @@ impl Node {
                 let group = self.groups.of(&self.identity, &self.layout, &keys, time);
                 let group = &mut self.groups.all[group];
                 group.rows += 1;
-                for ((work, tally), value) in self.works.iter().zip(&mut group.tallies).zip(values) {
+                for ((work, tally), value) in self.works.iter().zip(&mut group.tallies).zip(values)
+                {
                     if let Some(value) = value {
                         tally.add_datum(work, value);
                     }
@@ -754,7 +816,9 @@ impl Decoded {
         if self.segment.is_none() {
             // SAFETY: its bytes are pinned until the next segment is asked for, or copied into this memory; by then
             // it has been forgotten.
-            self.segment = Some(unsafe { std::mem::transmute::<Segment<'_>, Segment<'static>>(stored.open(store).or_raise()) });
+            self.segment = Some(unsafe {
+                std::mem::transmute::<Segment<'_>, Segment<'static>>(stored.open(store).or_raise())
+            });
         }
     }
 
@@ -763,7 +827,10 @@ impl Decoded {
     /// # Safety
     /// As for [`Self::open`].
     unsafe fn column(&mut self, store: &Store, stored: &Stored, number: usize) -> Column<'static> {
-        const NOTHING: Column<'static> = Column { nulls: None, values: Values::Nothing };
+        const NOTHING: Column<'static> = Column {
+            nulls: None,
+            values: Values::Nothing,
+        };
         if let Some(Some(column)) = self.columns.get(number) {
             return *column;
         }
@@ -815,16 +882,26 @@ fn works(layout: &Layout, spec: &Spec) -> (Vec<Work>, Vec<(Function, Option<usiz
     let mut outputs = Vec::new();
     for aggregate in &spec.aggregates {
         let column = &layout.columns[aggregate.place.min(layout.columns.len() - 1)];
-        let (Some(stored), Some(shape), true) =
-            (column.stored, column.shape, aggregate.function != Function::CountRows)
-        else {
+        let (Some(stored), Some(shape), true) = (
+            column.stored,
+            column.shape,
+            aggregate.function != Function::CountRows,
+        ) else {
             outputs.push((aggregate.function, None, Shape::Int8));
             continue;
         };
-        let number = works.iter().position(|work| work.place == aggregate.place).unwrap_or_else(|| {
-            works.push(Work { place: aggregate.place, stored, shape, wanted: Wanted::default() });
-            works.len() - 1
-        });
+        let number = works
+            .iter()
+            .position(|work| work.place == aggregate.place)
+            .unwrap_or_else(|| {
+                works.push(Work {
+                    place: aggregate.place,
+                    stored,
+                    shape,
+                    wanted: Wanted::default(),
+                });
+                works.len() - 1
+            });
         let wanted = aggregate.function.wanted();
         let work = &mut works[number].wanted;
         *work = Wanted {

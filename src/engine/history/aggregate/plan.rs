@@ -117,9 +117,10 @@ impl Planned {
         // SAFETY: as the caller says; each cast follows the node's own tag.
         unsafe {
             let table = (*input).relid;
-            let clauses: Vec<_> = PgList::<pg_sys::RestrictInfo>::from_pg((*input).baserestrictinfo)
-                .iter_ptr()
-                .collect();
+            let clauses: Vec<_> =
+                PgList::<pg_sys::RestrictInfo>::from_pg((*input).baserestrictinfo)
+                    .iter_ptr()
+                    .collect();
             let selection = Selection::of(layout, table, &clauses, true);
             let mut planned = Self {
                 spec: Spec {
@@ -145,7 +146,10 @@ impl Planned {
             planned.expressions.extend(&planned.selection.by_row);
             let before = planned.expressions.len();
             let target = (*output).reltarget;
-            for (number, expression) in PgList::<pg_sys::Expr>::from_pg((*target).exprs).iter_ptr().enumerate() {
+            for (number, expression) in PgList::<pg_sys::Expr>::from_pg((*target).exprs)
+                .iter_ptr()
+                .enumerate()
+            {
                 if (*expression).type_ == pg_sys::NodeTag::T_Aggref {
                     let aggregate = aggregate(layout, table, &*expression.cast())?;
                     planned.spec.aggregates.push(aggregate);
@@ -170,7 +174,12 @@ impl Planned {
 
     /// # Safety
     /// The planner's expression.
-    unsafe fn group(&mut self, layout: &Layout, expression: *mut pg_sys::Expr, before: usize) -> Option<()> {
+    unsafe fn group(
+        &mut self,
+        layout: &Layout,
+        expression: *mut pg_sys::Expr,
+        before: usize,
+    ) -> Option<()> {
         // SAFETY: as the caller says.
         unsafe {
             let mut add = |expression| {
@@ -188,10 +197,12 @@ impl Planned {
                     return None;
                 }
             }
-            let of_known = columns_of(expression.cast(), self.table).iter().all(|&number| {
-                usize::try_from(number - 1)
-                    .is_ok_and(|place| place == layout.order || layout.key_at(place).is_some())
-            });
+            let of_known = columns_of(expression.cast(), self.table)
+                .iter()
+                .all(|&number| {
+                    usize::try_from(number - 1)
+                        .is_ok_and(|place| place == layout.order || layout.key_at(place).is_some())
+                });
             if !of_known
                 || pg_sys::contain_volatile_functions(expression.cast())
                 || pg_sys::contain_subplans(expression.cast())
@@ -205,14 +216,28 @@ impl Planned {
                     width: add(width),
                     zone: add(zone),
                 },
-                Some(Buckets::Asked { inner, zones, session }) => {
+                Some(Buckets::Asked {
+                    inner,
+                    zones,
+                    session,
+                }) => {
                     let (whole, inner) = (add(expression), add(inner));
                     let first = inner + 1;
-                    let last = zones.iter().map(|&zone| add(zone)).last().map_or(first, |last| last + 1);
-                    Group::Asked { whole, inner, zones: (first, last), session }
+                    let last = zones
+                        .iter()
+                        .map(|&zone| add(zone))
+                        .last()
+                        .map_or(first, |last| last + 1);
+                    Group::Asked {
+                        whole,
+                        inner,
+                        zones: (first, last),
+                        session,
+                    }
                 }
                 None => Group::Each {
-                    of_keys: !columns_of(expression.cast(), self.table).contains(&(layout.order as i32 + 1)),
+                    of_keys: !columns_of(expression.cast(), self.table)
+                        .contains(&(layout.order as i32 + 1)),
                     whole: add(expression),
                 },
             };
@@ -307,7 +332,8 @@ impl Planned {
             };
             let columns = self.spec.aggregates.len().max(1) as f64;
             let segments = (rows / ROWS).max(1.0) * SEGMENT;
-            let conditions = rows * self.selection.by_row.len() as f64 * 4.0 * pg_sys::cpu_operator_cost;
+            let conditions =
+                rows * self.selection.by_row.len() as f64 * 4.0 * pg_sys::cpu_operator_cost;
             (segments + rows * columns * VALUE) * pg_sys::cpu_tuple_cost + conditions
         }
     }
@@ -322,7 +348,11 @@ impl Planned {
         }
         // SAFETY: as the caller says.
         let rows = unsafe { (*input).rows };
-        let by_time = self.spec.groups.iter().any(|group| !matches!(group, Group::Key(_)));
+        let by_time = self
+            .spec
+            .groups
+            .iter()
+            .any(|group| !matches!(group, Group::Key(_)));
         // A segment is a day or so: one group each, or one for each hour.
         let a_segment = if by_time { ROWS / 24.0 } else { ROWS * 30.0 };
         (rows / a_segment).max(1.0).round()
@@ -333,7 +363,11 @@ impl Planned {
 ///
 /// # Safety
 /// The planner's own node.
-unsafe fn aggregate(layout: &Layout, table: pg_sys::Index, node: &pg_sys::Aggref) -> Option<Aggregate> {
+unsafe fn aggregate(
+    layout: &Layout,
+    table: pg_sys::Index,
+    node: &pg_sys::Aggref,
+) -> Option<Aggregate> {
     if !node.aggorder.is_null()
         || !node.aggdistinct.is_null()
         || !node.aggfilter.is_null()

@@ -26,9 +26,18 @@ pub enum Group {
     /// The n-th key.
     Key(usize),
     /// Width and zone of the calendar's buckets, by the numbers of their expressions.
-    Calendar { whole: usize, width: usize, zone: usize },
+    Calendar {
+        whole: usize,
+        width: usize,
+        zone: usize,
+    },
     /// An expression of the time, what to ask for where it changes, and which zones it looks at.
-    Asked { whole: usize, inner: usize, zones: (usize, usize), session: bool },
+    Asked {
+        whole: usize,
+        inner: usize,
+        zones: (usize, usize),
+        session: bool,
+    },
     /// An expression of keys and time, row by row, or of keys alone.
     Each { whole: usize, of_keys: bool },
 }
@@ -64,8 +73,15 @@ impl Spec {
         for group in &self.groups {
             numbers.extend(match *group {
                 Group::Key(key) => [0, key as i32, 0, 0, 0, 0],
-                Group::Calendar { whole, width, zone } => [1, whole as i32, width as i32, zone as i32, 0, 0],
-                Group::Asked { whole, inner, zones, session } => [
+                Group::Calendar { whole, width, zone } => {
+                    [1, whole as i32, width as i32, zone as i32, 0, 0]
+                }
+                Group::Asked {
+                    whole,
+                    inner,
+                    zones,
+                    session,
+                } => [
                     2,
                     whole as i32,
                     inner as i32,
@@ -102,7 +118,8 @@ impl Spec {
     }
 
     fn of(numbers: &[i32]) -> Option<Self> {
-        let ([table, once, by_row, of_groups, aggregates], rest) = numbers.split_first_chunk()? else {
+        let ([table, once, by_row, of_groups, aggregates], rest) = numbers.split_first_chunk()?
+        else {
             return None;
         };
         let number = |number: &i32| usize::try_from(*number).ok();
@@ -133,14 +150,21 @@ impl Spec {
                 .map(|[kind, a, b, c, d, e]| {
                     Some(match kind {
                         0 => Group::Key(number(a)?),
-                        1 => Group::Calendar { whole: number(a)?, width: number(b)?, zone: number(c)? },
+                        1 => Group::Calendar {
+                            whole: number(a)?,
+                            width: number(b)?,
+                            zone: number(c)?,
+                        },
                         2 => Group::Asked {
                             whole: number(a)?,
                             inner: number(b)?,
                             zones: (number(c)?, number(d)?),
                             session: *e != 0,
                         },
-                        3 => Group::Each { whole: number(a)?, of_keys: *b != 0 },
+                        3 => Group::Each {
+                            whole: number(a)?,
+                            of_keys: *b != 0,
+                        },
                         _ => return None,
                     })
                 })

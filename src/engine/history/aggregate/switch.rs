@@ -7,7 +7,10 @@
 //! whatever else is planned meanwhile, a function that is evaluated for an estimate for instance, finds it as the
 //! user has it.
 
-#![expect(unsafe_code, reason = "called by the server's planner, whose setting it changes")]
+#![expect(
+    unsafe_code,
+    reason = "called by the server's planner, whose setting it changes"
+)]
 
 use pgrx::prelude::*;
 use std::cell::Cell;
@@ -130,7 +133,9 @@ unsafe extern "C-unwind" fn upper_paths(
 }
 
 unsafe extern "C-unwind" fn transaction(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
-    if event == pg_sys::XactEvent::XACT_EVENT_ABORT || event == pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT {
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT
+        || event == pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT
+    {
         turn_back();
     }
 }

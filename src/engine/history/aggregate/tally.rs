@@ -137,25 +137,39 @@ impl Tally {
                 if wanted.sum {
                     self.add_scale(*scale, found.count, found.sum);
                 }
-                let number = |mantissa| Scalar::Number { mantissa, scale: *scale };
+                let number = |mantissa| Scalar::Number {
+                    mantissa,
+                    scale: *scale,
+                };
                 self.lower_if(wanted, &number(found.low));
                 self.raise_if(wanted, &number(found.high));
             }
-            Values::MixedNumbers { mantissas, scales, others } => {
+            Values::MixedNumbers {
+                mantissas,
+                scales,
+                others,
+            } => {
                 for row in rows {
                     if nulls.is_some_and(|nulls| nulls.is_null(row)) {
                         continue;
                     }
                     let scalar = match others.other(row) {
                         Some(bytes) => Scalar::OtherNumber(bytes),
-                        None => Scalar::Number { mantissa: mantissas[row], scale: scales[row] },
+                        None => Scalar::Number {
+                            mantissa: mantissas[row],
+                            scale: scales[row],
+                        },
                     };
                     self.count += 1;
                     self.add_times(wanted, &scalar, 1);
                 }
             }
-            Values::Float4(bits) => self.add_each(wanted, nulls, rows, |row| Scalar::Float4(bits[row])),
-            Values::Float8(bits) => self.add_each(wanted, nulls, rows, |row| Scalar::Float8(bits[row])),
+            Values::Float4(bits) => {
+                self.add_each(wanted, nulls, rows, |row| Scalar::Float4(bits[row]))
+            }
+            Values::Float8(bits) => {
+                self.add_each(wanted, nulls, rows, |row| Scalar::Float8(bits[row]))
+            }
             // Of these only the count is ever asked for.
             Values::Bytes(_) => {
                 self.count += match nulls {
@@ -247,7 +261,10 @@ impl Tally {
             Some(Special::Infinite) => others.infinite += 1,
             Some(Special::NegativeInfinite) => others.negative_infinite += 1,
             None => {
-                let sum = others.huge.as_deref().map_or_else(|| bytes.into(), |sum| add(sum, bytes));
+                let sum = others
+                    .huge
+                    .as_deref()
+                    .map_or_else(|| bytes.into(), |sum| add(sum, bytes));
                 others.huge = Some(sum);
                 // Its scale counts, and it counts among those of its scale.
                 self.add_scale(scale_of(bytes), 1, 0);
@@ -268,14 +285,20 @@ impl Tally {
     }
 
     fn lower(&mut self, value: &Scalar) {
-        let keep = self.low.as_ref().is_some_and(|low| compare(low, value) == Ordering::Less);
+        let keep = self
+            .low
+            .as_ref()
+            .is_some_and(|low| compare(low, value) == Ordering::Less);
         if !keep {
             self.low = kept(value);
         }
     }
 
     fn raise(&mut self, value: &Scalar) {
-        let keep = self.high.as_ref().is_some_and(|high| compare(high, value) == Ordering::Greater);
+        let keep = self
+            .high
+            .as_ref()
+            .is_some_and(|high| compare(high, value) == Ordering::Greater);
         if !keep {
             self.high = kept(value);
         }
@@ -306,7 +329,12 @@ impl Span {
     /// None where no row has a value.
     fn of(values: &[i64], nulls: Option<&Nulls>, rows: Range<usize>) -> Option<Self> {
         let rows = rows.start.min(values.len())..rows.end.min(values.len());
-        let mut found = Self { count: 0, sum: 0, low: i64::MAX, high: i64::MIN };
+        let mut found = Self {
+            count: 0,
+            sum: 0,
+            low: i64::MAX,
+            high: i64::MIN,
+        };
         match nulls {
             None => {
                 let values = &values[rows];
@@ -317,7 +345,10 @@ impl Span {
                 }
                 // Where no partial sum can leave 64 bits, they are added in them.
                 let most = found.low.unsigned_abs().max(found.high.unsigned_abs());
-                found.sum = if most.checked_mul(found.count).is_some_and(|most| most <= i64::MAX as u64) {
+                found.sum = if most
+                    .checked_mul(found.count)
+                    .is_some_and(|most| most <= i64::MAX as u64)
+                {
                     i128::from(values.iter().sum::<i64>())
                 } else {
                     values.iter().map(|&value| i128::from(value)).sum()
@@ -356,7 +387,10 @@ impl Value {
             Self::Int(int) => Scalar::Int(*int),
             Self::Float4(bits) => Scalar::Float4(*bits),
             Self::Float8(bits) => Scalar::Float8(*bits),
-            Self::Number { mantissa, scale } => Scalar::Number { mantissa: *mantissa, scale: *scale },
+            Self::Number { mantissa, scale } => Scalar::Number {
+                mantissa: *mantissa,
+                scale: *scale,
+            },
             Self::OtherNumber(bytes) => Scalar::OtherNumber(bytes),
         }
     }
@@ -371,18 +405,28 @@ impl Value {
 fn compare(a: &Value, b: &Scalar) -> Ordering {
     match (a, *b) {
         (Value::Int(a), Scalar::Int(b)) => a.cmp(&b),
-        (Value::Float4(a), Scalar::Float4(b)) => floats(f32::from_bits(*a).into(), f32::from_bits(b).into()),
-        (Value::Float8(a), Scalar::Float8(b)) => floats(f64::from_bits(*a), f64::from_bits(b)),
-        (Value::Number { mantissa, scale }, Scalar::Number { mantissa: other, scale: of_other }) if *scale == of_other => {
-            mantissa.cmp(&other)
+        (Value::Float4(a), Scalar::Float4(b)) => {
+            floats(f32::from_bits(*a).into(), f32::from_bits(b).into())
         }
-        _ => numbers(values::datum(Shape::Numeric, &a.scalar()), values::datum(Shape::Numeric, b)),
+        (Value::Float8(a), Scalar::Float8(b)) => floats(f64::from_bits(*a), f64::from_bits(b)),
+        (
+            Value::Number { mantissa, scale },
+            Scalar::Number {
+                mantissa: other,
+                scale: of_other,
+            },
+        ) if *scale == of_other => mantissa.cmp(&other),
+        _ => numbers(
+            values::datum(Shape::Numeric, &a.scalar()),
+            values::datum(Shape::Numeric, b),
+        ),
     }
 }
 
 /// NaN is above everything and equal to itself; the zeros are equal.
 fn floats(a: f64, b: f64) -> Ordering {
-    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+    a.partial_cmp(&b)
+        .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
 fn numbers(a: Datum, b: Datum) -> Ordering {
@@ -414,9 +458,14 @@ pub fn add(a: &[u8], b: &[u8]) -> Box<[u8]> {
 ///
 /// # Safety
 /// Both are numerics.
-unsafe fn call(function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum, a: Datum, b: Datum) -> Datum {
+unsafe fn call(
+    function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum,
+    a: Datum,
+    b: Datum,
+) -> Datum {
     // SAFETY: as the caller says.
-    unsafe { pgrx::direct_function_call_as_datum(function, &[Some(a), Some(b)]) }.unwrap_or(Datum::null())
+    unsafe { pgrx::direct_function_call_as_datum(function, &[Some(a), Some(b)]) }
+        .unwrap_or(Datum::null())
 }
 
 enum Special {
@@ -441,7 +490,9 @@ fn special(bytes: &[u8]) -> Option<Special> {
 }
 
 fn scale_of(bytes: &[u8]) -> u16 {
-    let head = bytes.first_chunk().map_or(0, |head| u16::from_ne_bytes(*head));
+    let head = bytes
+        .first_chunk()
+        .map_or(0, |head| u16::from_ne_bytes(*head));
     if head & 0xC000 == 0x8000 {
         (head & 0x1F80) >> 7
     } else {

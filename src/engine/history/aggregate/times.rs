@@ -56,8 +56,10 @@ pub unsafe fn recognise(
                 let [width, time, zone] = arguments[..] else {
                     return None;
                 };
-                return (is_constant(width, table) && is_constant(zone, table) && is_time(layout, table, time))
-                    .then_some(Buckets::Calendar { width, zone });
+                return (is_constant(width, table)
+                    && is_constant(zone, table)
+                    && is_time(layout, table, time))
+                .then_some(Buckets::Calendar { width, zone });
             }
             // Only what is inside is asked where it changes: two local times may be one instant.
             if let (TO_INSTANT, [zone, local]) = (u32::from(function), &arguments[..]) {
@@ -70,7 +72,11 @@ pub unsafe fn recognise(
     }
 }
 
-unsafe fn asked(layout: &Layout, table: pg_sys::Index, inner: *mut pg_sys::Expr) -> Option<Buckets> {
+unsafe fn asked(
+    layout: &Layout,
+    table: pg_sys::Index,
+    inner: *mut pg_sys::Expr,
+) -> Option<Buckets> {
     let mut zones = Vec::new();
     let mut session = false;
     // SAFETY: as the caller says.
@@ -79,7 +85,11 @@ unsafe fn asked(layout: &Layout, table: pg_sys::Index, inner: *mut pg_sys::Expr)
     // Of two zones one might go back where the other does not; and a date has no clock.
     let time = layout.columns[layout.order].type_oid;
     let fits = by_zone == 0 || by_zone == 1 && time == pg_sys::TIMESTAMPTZOID;
-    (steady && fits).then_some(Buckets::Asked { inner, zones, session })
+    (steady && fits).then_some(Buckets::Asked {
+        inner,
+        zones,
+        session,
+    })
 }
 
 /// Does the expression ascend with the time, apart from changes of the clocks?
@@ -107,7 +117,9 @@ unsafe fn is_steady(
                 *session = true;
                 inner
             }
-            (DATE_TRUNC_ZONE, [unit, inner, zone]) if is_constant(*unit, table) && is_constant(*zone, table) => {
+            (DATE_TRUNC_ZONE, [unit, inner, zone])
+                if is_constant(*unit, table) && is_constant(*zone, table) =>
+            {
                 zones.push(*zone);
                 inner
             }
@@ -135,7 +147,9 @@ unsafe fn call(expression: *mut pg_sys::Expr) -> Option<(pg_sys::Oid, Vec<*mut p
             return None;
         }
         let call = &*expression.cast::<pg_sys::FuncExpr>();
-        let arguments = PgList::<pg_sys::Expr>::from_pg(call.args).iter_ptr().collect();
+        let arguments = PgList::<pg_sys::Expr>::from_pg(call.args)
+            .iter_ptr()
+            .collect();
         Some((call.funcid, arguments))
     }
 }
@@ -151,7 +165,10 @@ fn is_bucket_start(function: pg_sys::Oid) -> bool {
     // SAFETY: look-ups in the system caches.
     unsafe {
         is(pg_sys::get_func_name(function), c"bucket_start")
-            && is(pg_sys::get_namespace_name(pg_sys::get_func_namespace(function)), c"gemba")
+            && is(
+                pg_sys::get_namespace_name(pg_sys::get_func_namespace(function)),
+                c"gemba",
+            )
     }
 }
 

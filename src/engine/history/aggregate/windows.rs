@@ -4,7 +4,10 @@
 //! For the server's functions nothing is assumed about their widths: that a function gives the same at both ends of a
 //! piece in which no clock is changed says that it does so in between.
 
-#![expect(unsafe_code, reason = "evaluates the executor's expressions and asks for the server's time zones")]
+#![expect(
+    unsafe_code,
+    reason = "evaluates the executor's expressions and asks for the server's time zones"
+)]
 
 use crate::engine::history::layout::Shape;
 use crate::postgres::expression;
@@ -75,7 +78,11 @@ const MOST: usize = 100_000;
 
 impl Windows {
     pub fn new(source: Source) -> Self {
-        Self { source, known: BTreeMap::new(), width: 0 }
+        Self {
+            source,
+            known: BTreeMap::new(),
+            width: 0,
+        }
     }
 
     /// The bucket of a time, up to no later than is needed for all times until `last`.
@@ -101,20 +108,40 @@ impl Windows {
         let (value, inner, zones, is_start) = match &self.source {
             Source::Calendar { .. } if time == i64::MIN || time == i64::MAX => {
                 let value = Some(time as u64);
-                return (time, Window { end: time.saturating_add(1), value });
+                return (
+                    time,
+                    Window {
+                        end: time.saturating_add(1),
+                        value,
+                    },
+                );
             }
             Source::Calendar { step, zone } => {
                 let from = step.floor(time, zone);
-                let window = Window { end: step.next(time, zone), value: Some(from as u64) };
+                let window = Window {
+                    end: step.next(time, zone),
+                    value: Some(from as u64),
+                };
                 return (from, window);
             }
-            Source::Asked { value, inner, zones, is_start } => (*value, *inner, zones, *is_start),
+            Source::Asked {
+                value,
+                inner,
+                zones,
+                is_start,
+            } => (*value, *inner, zones, *is_start),
         };
         // SAFETY: as the caller says.
         unsafe {
             let here = clock.at(value, time);
             let same = clock.at(inner, time);
-            let steady_until = |time: i64| zones.iter().map(|&zone| next_change(zone, time)).min().unwrap_or(i64::MAX);
+            let steady_until = |time: i64| {
+                zones
+                    .iter()
+                    .map(|&zone| next_change(zone, time))
+                    .min()
+                    .unwrap_or(i64::MAX)
+            };
             let limit = steady_until(time);
             let mut from = time;
             if let (true, Some(start)) = (is_start, here) {
@@ -150,7 +177,13 @@ impl Windows {
             if end < until {
                 self.width = end - from;
             }
-            (from, Window { end: end.max(time.saturating_add(1)), value: here })
+            (
+                from,
+                Window {
+                    end: end.max(time.saturating_add(1)),
+                    value: here,
+                },
+            )
         }
     }
 }
@@ -204,5 +237,9 @@ pub fn zone(name: &str) -> Named {
     };
     // SAFETY: a string that ends; the server keeps zones for ever.
     let zone = unsafe { pg_sys::pg_tzset(name.as_ptr()) };
-    if zone.is_null() { Named::Unknown } else { Named::Zone(zone) }
+    if zone.is_null() {
+        Named::Unknown
+    } else {
+        Named::Zone(zone)
+    }
 }

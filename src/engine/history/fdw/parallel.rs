@@ -42,7 +42,9 @@ impl Shared {
     /// The first to ask takes the late rows.
     pub fn takes_late(&self) -> bool {
         // SAFETY: the shared memory is there while the scan runs.
-        !unsafe { &*self.head }.late_taken.swap(true, Ordering::AcqRel)
+        !unsafe { &*self.head }
+            .late_taken
+            .swap(true, Ordering::AcqRel)
     }
 
     pub fn counts(&self, own: Counts) -> Counts {
@@ -60,7 +62,7 @@ impl Shared {
 #[pg_guard]
 unsafe extern "C-unwind" fn estimate(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::ParallelContext,
+    _context: *mut pg_sys::ParallelContext,
 ) -> pg_sys::Size {
     // SAFETY: the node's scan has begun.
     unsafe {
@@ -88,7 +90,7 @@ fn head(memory: *mut std::ffi::c_void) -> *mut Head {
 #[pg_guard]
 unsafe extern "C-unwind" fn initialize(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::ParallelContext,
+    _context: *mut pg_sys::ParallelContext,
     memory: *mut std::ffi::c_void,
 ) {
     // SAFETY: the memory is as large as was asked for.
@@ -103,7 +105,11 @@ unsafe extern "C-unwind" fn initialize(
             skipped: AtomicU64::new(0),
             late: AtomicU64::new(0),
         });
-        let shared = Shared { head, ended: None, is_worker: false };
+        let shared = Shared {
+            head,
+            ended: None,
+            is_worker: false,
+        };
         if let Some(store) = &scan.store {
             let snapshot = (*(*node).ss.ps.state).es_snapshot;
             pg_sys::table_parallelscan_initialize(store.relation, shared.table(), snapshot);
@@ -117,8 +123,8 @@ unsafe extern "C-unwind" fn initialize(
 #[pg_guard]
 unsafe extern "C-unwind" fn reinitialize(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::ParallelContext,
-    _: *mut std::ffi::c_void,
+    _context: *mut pg_sys::ParallelContext,
+    _toc: *mut std::ffi::c_void,
 ) {
     // SAFETY: it was initialized before.
     unsafe {
@@ -136,13 +142,17 @@ unsafe extern "C-unwind" fn reinitialize(
 #[pg_guard]
 unsafe extern "C-unwind" fn join(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::shm_toc,
+    _toc: *mut pg_sys::shm_toc,
     memory: *mut std::ffi::c_void,
 ) {
     // SAFETY: the leader has initialized it.
     unsafe {
         if let Some(scan) = state(node) {
-            scan.shared = Some(Shared { head: head(memory), ended: None, is_worker: true });
+            scan.shared = Some(Shared {
+                head: head(memory),
+                ended: None,
+                is_worker: true,
+            });
         }
     }
 }
