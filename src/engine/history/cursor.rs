@@ -12,8 +12,8 @@ use super::layout::{Layout, Shape};
 use super::range::TimeRange;
 use super::select::{Chosen, Order, Test, Use};
 use super::store::{Everything, OfKey, Store, Stored};
-use super::writer::storage;
 use crate::error::{OrRaise, Result};
+use crate::postgres::descriptor::{self, storage};
 use crate::postgres::expression;
 use gemba_segment::{Segment, Stats};
 use pg_sys::Datum;
@@ -358,9 +358,8 @@ impl Cursor {
         a.iter().zip(b).zip(&self.layout.keys).all(|((a, b), &place)| match (a, b) {
             (None, None) => true,
             (Some(a), Some(b)) => {
-                let (by_value, length) = storage(self.layout.columns[place].type_oid);
                 // SAFETY: as the caller says.
-                unsafe { pg_sys::datum_image_eq(*a, *b, by_value, length) }
+                unsafe { descriptor::same(*a, *b, storage(self.layout.columns[place].type_oid)) }
             }
             _ => false,
         })
@@ -499,7 +498,7 @@ unsafe fn copy(memory: pg_sys::MemoryContext, value: Datum, type_oid: pg_sys::Oi
         let copied = if length == -1 {
             Datum::from(pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr()))
         } else {
-            pg_sys::datumCopy(value, by_value, length)
+            descriptor::copy(value, (by_value, length))
         };
         pg_sys::MemoryContextSwitchTo(before);
         copied
@@ -547,16 +546,16 @@ unsafe fn bound(
         (pg_sys::TIMESTAMPTZOID, pg_sys::DATEOID) if safe(given) => {
             // SAFETY: a date.
             let at = unsafe {
-                pg_sys::DirectFunctionCall1Coll(Some(pg_sys::date_timestamptz), pg_sys::InvalidOid, value)
+                pgrx::direct_function_call_as_datum(pg_sys::date_timestamptz, &[Some(value)])
             };
-            Some(Shape::Time.int(at))
+            at.map(|at| Shape::Time.int(at))
         }
         (pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID) if safe(given / DAY) => {
             // SAFETY: a timestamp.
             let at = unsafe {
-                pg_sys::DirectFunctionCall1Coll(Some(pg_sys::timestamp_timestamptz), pg_sys::InvalidOid, value)
+                pgrx::direct_function_call_as_datum(pg_sys::timestamp_timestamptz, &[Some(value)])
             };
-            Some(Shape::Time.int(at))
+            at.map(|at| Shape::Time.int(at))
         }
         // Here the server converts each row's time, across changes of the clocks: no zone is a day off.
         (pg_sys::TIMESTAMPOID, pg_sys::TIMESTAMPTZOID) if safe(given / DAY) => match test {

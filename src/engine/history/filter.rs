@@ -299,14 +299,12 @@ impl Filter {
         let order = self.against(scalar).unwrap_or_else(|| {
             // SAFETY: both are numerics.
             let order = unsafe {
-                pg_sys::DirectFunctionCall2Coll(
-                    Some(pg_sys::numeric_cmp),
-                    pg_sys::InvalidOid,
-                    values::datum(self.shape, scalar),
-                    datum,
+                pgrx::direct_function_call_as_datum(
+                    pg_sys::numeric_cmp,
+                    &[Some(values::datum(self.shape, scalar)), Some(datum)],
                 )
             };
-            (order.value() as i32).cmp(&0)
+            order.map_or(0, |order| order.value() as i32).cmp(&0)
         });
         self.accepts(order)
     }

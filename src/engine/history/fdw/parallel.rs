@@ -60,7 +60,7 @@ impl Shared {
 #[pg_guard]
 unsafe extern "C-unwind" fn estimate(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::ParallelContext,
+    _context: *mut pg_sys::ParallelContext,
 ) -> pg_sys::Size {
     // SAFETY: the node's scan has begun.
     unsafe {
@@ -88,7 +88,7 @@ fn head(memory: *mut std::ffi::c_void) -> *mut Head {
 #[pg_guard]
 unsafe extern "C-unwind" fn initialize(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::ParallelContext,
+    _context: *mut pg_sys::ParallelContext,
     memory: *mut std::ffi::c_void,
 ) {
     // SAFETY: the memory is as large as was asked for.
@@ -117,8 +117,8 @@ unsafe extern "C-unwind" fn initialize(
 #[pg_guard]
 unsafe extern "C-unwind" fn reinitialize(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::ParallelContext,
-    _: *mut std::ffi::c_void,
+    _context: *mut pg_sys::ParallelContext,
+    _memory: *mut std::ffi::c_void,
 ) {
     // SAFETY: it was initialized before.
     unsafe {
@@ -136,7 +136,7 @@ unsafe extern "C-unwind" fn reinitialize(
 #[pg_guard]
 unsafe extern "C-unwind" fn join(
     node: *mut pg_sys::ForeignScanState,
-    _: *mut pg_sys::shm_toc,
+    _toc: *mut pg_sys::shm_toc,
     memory: *mut std::ffi::c_void,
 ) {
     // SAFETY: the leader has initialized it.

@@ -149,7 +149,7 @@ impl Planning {
             for info in candidates {
                 let together = pg_sys::bms_union((*info).clause_relids, (*rel).lateral_relids);
                 let outer = pg_sys::bms_del_member(together, (*rel).relid as i32);
-                if outer.is_null() || pg_sys::bms_is_empty(outer) {
+                if outer.is_null() || pg_sys::bms_num_members(outer) == 0 {
                     continue;
                 }
                 if sides.len() < OUTER_SIDES && !sides.iter().any(|&side| pg_sys::bms_equal(side, outer)) {
@@ -175,7 +175,7 @@ impl Planning {
     unsafe fn workers(&self) -> i32 {
         // SAFETY: as the caller says.
         unsafe {
-            if !(*self.rel).consider_parallel || !pg_sys::bms_is_empty((*self.rel).lateral_relids) {
+            if !(*self.rel).consider_parallel || !(*self.rel).lateral_relids.is_null() {
                 return 0;
             }
             let pages = (*self.rel).tuples * HEAP_ROW / f64::from(pg_sys::BLCKSZ);
