@@ -14,8 +14,7 @@ pub unsafe fn value(
 ) -> Option<pg_sys::Datum> {
     let mut null = false;
     // SAFETY: as the caller says.
-    let datum =
-        unsafe { pg_sys::ExecEvalExprSwitchContext(state, context, &raw mut null) };
+    let datum = unsafe { pg_sys::ExecEvalExprSwitchContext(state, context, &raw mut null) };
     (!null).then_some(datum)
 }
 

@@ -170,9 +170,9 @@ impl Cursor {
                 };
                 match condition.purpose {
                     Use::Time => {
-                        if let Some(bound) =
-                            value.and_then(|value| bound(column.type_oid, shape, condition.test, value, value_type))
-                        {
+                        if let Some(bound) = value.and_then(|value| {
+                            bound(column.type_oid, shape, condition.test, value, value_type)
+                        }) {
                             started.range = started.range.narrowed(condition.test, bound);
                         }
                     }
@@ -218,14 +218,26 @@ impl Cursor {
     ///
     /// # Safety
     /// The datum is an array of the type.
-    unsafe fn elements(&self, array: Datum, type_oid: pg_sys::Oid, shape: Shape) -> Vec<Option<Datum>> {
+    unsafe fn elements(
+        &self,
+        array: Datum,
+        type_oid: pg_sys::Oid,
+        shape: Shape,
+    ) -> Vec<Option<Datum>> {
         // SAFETY: as the caller says; what is taken apart is copied or lives with the copy of the array.
         unsafe {
             let before = pg_sys::MemoryContextSwitchTo(self.memory);
-            let array = pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+            let array =
+                pg_sys::pg_detoast_datum_copy(array.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
             let (mut length, mut by_value, mut align) = (0_i16, false, 0);
-            pg_sys::get_typlenbyvalalign(type_oid, &raw mut length, &raw mut by_value, &raw mut align);
-            let (mut elements, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+            pg_sys::get_typlenbyvalalign(
+                type_oid,
+                &raw mut length,
+                &raw mut by_value,
+                &raw mut align,
+            );
+            let (mut elements, mut nulls, mut count) =
+                (std::ptr::null_mut(), std::ptr::null_mut(), 0);
             pg_sys::deconstruct_array(
                 array,
                 type_oid,
@@ -265,7 +277,11 @@ impl Cursor {
     }
 
     /// The same, with other processes sharing the scan of the whole table.
-    pub fn next_from(&mut self, store: &Store, shared: Option<pg_sys::ParallelTableScanDesc>) -> Option<Stored> {
+    pub fn next_from(
+        &mut self,
+        store: &Store,
+        shared: Option<pg_sys::ParallelTableScanDesc>,
+    ) -> Option<Stored> {
         loop {
             let stored = self.advance(store, shared)?;
             let range = self.range();
@@ -278,7 +294,11 @@ impl Cursor {
         }
     }
 
-    fn advance(&mut self, store: &Store, shared: Option<pg_sys::ParallelTableScanDesc>) -> Option<Stored> {
+    fn advance(
+        &mut self,
+        store: &Store,
+        shared: Option<pg_sys::ParallelTableScanDesc>,
+    ) -> Option<Stored> {
         let snapshot = self.place.snapshot;
         let backward = self.chosen.order == Order::Backward;
         let indexed = self.chosen.fixed_keys > 0 || self.chosen.order != Order::None;
@@ -344,7 +364,9 @@ impl Cursor {
                 .iter()
                 .zip(&self.layout.keys)
                 .map(|(value, &place)| {
-                    value.map(|value| copy(self.last_memory, value, self.layout.columns[place].type_oid))
+                    value.map(|value| {
+                        copy(self.last_memory, value, self.layout.columns[place].type_oid)
+                    })
                 })
                 .collect();
             self.last = Some((keys, accepted));
@@ -355,14 +377,18 @@ impl Cursor {
     /// # Safety
     /// Both are of the layout's types.
     unsafe fn same_keys(&self, a: &[Option<Datum>], b: &[Option<Datum>]) -> bool {
-        a.iter().zip(b).zip(&self.layout.keys).all(|((a, b), &place)| match (a, b) {
-            (None, None) => true,
-            (Some(a), Some(b)) => {
-                // SAFETY: as the caller says.
-                unsafe { descriptor::same(*a, *b, storage(self.layout.columns[place].type_oid)) }
-            }
-            _ => false,
-        })
+        a.iter()
+            .zip(b)
+            .zip(&self.layout.keys)
+            .all(|((a, b), &place)| match (a, b) {
+                (None, None) => true,
+                (Some(a), Some(b)) => {
+                    let storage = storage(self.layout.columns[place].type_oid);
+                    // SAFETY: as the caller says.
+                    unsafe { descriptor::same(*a, *b, storage) }
+                }
+                _ => false,
+            })
     }
 
     /// The conditions that are asked once per segment, for late rows; null where there are none.
@@ -397,7 +423,11 @@ impl Cursor {
     /// row can match.
     pub fn keys(&mut self) -> Option<Vec<Vec<Option<Datum>>>> {
         let started = self.started();
-        (!started.nothing).then(|| (0..started.combinations()).map(|n| started.keys_at(n)).collect())
+        (!started.nothing).then(|| {
+            (0..started.combinations())
+                .map(|n| started.keys_at(n))
+                .collect()
+        })
     }
 }
 
@@ -546,16 +576,16 @@ unsafe fn bound(
         (pg_sys::TIMESTAMPTZOID, pg_sys::DATEOID) if safe(given) => {
             // SAFETY: a date.
             let at = unsafe {
-                pgrx::direct_function_call_as_datum(pg_sys::date_timestamptz, &[Some(value)])
+                pgrx::direct_function_call_as_datum(pg_sys::date_timestamptz, &[Some(value)])?
             };
-            at.map(|at| Shape::Time.int(at))
+            Some(Shape::Time.int(at))
         }
         (pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID) if safe(given / DAY) => {
             // SAFETY: a timestamp.
             let at = unsafe {
-                pgrx::direct_function_call_as_datum(pg_sys::timestamp_timestamptz, &[Some(value)])
+                pgrx::direct_function_call_as_datum(pg_sys::timestamp_timestamptz, &[Some(value)])?
             };
-            at.map(|at| Shape::Time.int(at))
+            Some(Shape::Time.int(at))
         }
         // Here the server converts each row's time, across changes of the clocks: no zone is a day off.
         (pg_sys::TIMESTAMPOID, pg_sys::TIMESTAMPTZOID) if safe(given / DAY) => match test {

@@ -31,9 +31,15 @@ enum Wanted {
     Null(bool),
     /// Whole numbers, and floats by their rank.
     Ints(Bounds),
-    Number { mantissa: i64, scale: u16, datum: Datum },
+    Number {
+        mantissa: i64,
+        scale: u16,
+        datum: Datum,
+    },
     /// NaN, an infinity, or more digits than 64 bits hold: the server compares.
-    OtherNumber { datum: Datum },
+    OtherNumber {
+        datum: Datum,
+    },
     Bytes(Vec<u8>),
 }
 
@@ -130,7 +136,11 @@ impl Filter {
                         Wanted::Ints(bounds(test, rank(number)))
                     }
                     Shape::Numeric => match numeric::mantissa(varlena::bytes(datum)) {
-                        Some((mantissa, scale)) => Wanted::Number { mantissa, scale, datum },
+                        Some((mantissa, scale)) => Wanted::Number {
+                            mantissa,
+                            scale,
+                            datum,
+                        },
                         None => Wanted::OtherNumber { datum },
                     },
                     Shape::Text => Wanted::Bytes(varlena::bytes(datum).to_vec()),
@@ -142,7 +152,12 @@ impl Filter {
                 }
             },
         };
-        Some(Self { stored, shape, test, wanted })
+        Some(Self {
+            stored,
+            shape,
+            test,
+            wanted,
+        })
     }
 
     /// What can be said without decoding.
@@ -152,7 +167,13 @@ impl Filter {
             return match (nulls, wanted) {
                 (0, true) => Verdict::No,
                 (0, false) => Verdict::Yes,
-                _ if nulls >= rows => if wanted { Verdict::Yes } else { Verdict::No },
+                _ if nulls >= rows => {
+                    if wanted {
+                        Verdict::Yes
+                    } else {
+                        Verdict::No
+                    }
+                }
                 _ => Verdict::Maybe,
             };
         }
@@ -202,9 +223,15 @@ impl Filter {
             (Wanted::Ints(wanted), Scalar::Float8(bits)) => {
                 Some(self.beside(*wanted, rank(f64::from_bits(*bits))))
             }
-            (Wanted::Number { mantissa, scale, .. }, Scalar::Number { mantissa: own, scale: own_scale }) => {
-                Some(compare((*own, *own_scale), (*mantissa, *scale)))
-            }
+            (
+                Wanted::Number {
+                    mantissa, scale, ..
+                },
+                Scalar::Number {
+                    mantissa: own,
+                    scale: own_scale,
+                },
+            ) => Some(compare((*own, *own_scale), (*mantissa, *scale))),
             (Wanted::Bytes(wanted), Scalar::Bytes(bytes)) => Some((*bytes).cmp(wanted.as_slice())),
             _ => None,
         }
@@ -215,11 +242,35 @@ impl Filter {
         // Bounds of an inequality say it with their one end.
         match self.test {
             Test::Less if high == i64::MAX || low > high => Ordering::Greater,
-            Test::Less => if value <= high { Ordering::Less } else { Ordering::Greater },
-            Test::LessEqual => if value <= high { Ordering::Less } else { Ordering::Greater },
+            Test::Less => {
+                if value <= high {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
+            Test::LessEqual => {
+                if value <= high {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
             Test::Greater if low > high => Ordering::Less,
-            Test::Greater => if value >= low { Ordering::Greater } else { Ordering::Less },
-            Test::GreaterEqual => if value >= low { Ordering::Greater } else { Ordering::Less },
+            Test::Greater => {
+                if value >= low {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                }
+            }
+            Test::GreaterEqual => {
+                if value >= low {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                }
+            }
             _ => value.cmp(&low),
         }
     }
@@ -254,11 +305,17 @@ impl Filter {
             }
             Values::Float8(bits) => {
                 if let Wanted::Ints(bounds) = self.wanted {
-                    keep_within(rows, column.nulls.as_ref(), bounds, |row| rank(f64::from_bits(bits[row])));
+                    keep_within(rows, column.nulls.as_ref(), bounds, |row| {
+                        rank(f64::from_bits(bits[row]))
+                    });
                 }
             }
             Values::Numbers { mantissas, scale } => match self.wanted {
-                Wanted::Number { mantissa, scale: wanted, .. } => {
+                Wanted::Number {
+                    mantissa,
+                    scale: wanted,
+                    ..
+                } => {
                     let bounds = number_bounds(self.test, (mantissa, wanted), *scale);
                     keep_within(rows, column.nulls.as_ref(), bounds, |row| mantissas[row]);
                 }
@@ -267,34 +324,55 @@ impl Filter {
                     scale: *scale,
                 }),
             },
-            Values::MixedNumbers { mantissas, scales, others } => {
+            Values::MixedNumbers {
+                mantissas,
+                scales,
+                others,
+            } => {
                 self.keep_slowly(column, rows, |row| match others.other(row) {
                     Some(bytes) => Scalar::OtherNumber(bytes),
-                    None => Scalar::Number { mantissa: mantissas[row], scale: scales[row] },
+                    None => Scalar::Number {
+                        mantissa: mantissas[row],
+                        scale: scales[row],
+                    },
                 });
             }
             Values::Bytes(bytes) if bytes.has_dictionary() => {
                 let entries = bytes.len_of_dictionary() as u32;
-                let matching: Vec<bool> =
-                    (0..entries).map(|code| self.matches(&Scalar::Bytes(bytes.entry(code)))).collect();
+                let matching: Vec<bool> = (0..entries)
+                    .map(|code| self.matches(&Scalar::Bytes(bytes.entry(code))))
+                    .collect();
                 rows.keep(|row| {
-                    matching.get(bytes.code(row) as usize).copied().unwrap_or(false) && !column.is_null(row)
+                    matching
+                        .get(bytes.code(row) as usize)
+                        .copied()
+                        .unwrap_or(false)
+                        && !column.is_null(row)
                 });
             }
             Values::Bytes(bytes) => {
-                self.keep_slowly(column, rows, |row| Scalar::Bytes(bytes.entry(bytes.code(row))));
+                self.keep_slowly(column, rows, |row| {
+                    Scalar::Bytes(bytes.entry(bytes.code(row)))
+                });
             }
         }
     }
 
-    fn keep_slowly<'b>(&self, column: &Column, rows: &mut Rows, value: impl Fn(usize) -> Scalar<'b>) {
+    fn keep_slowly<'b>(
+        &self,
+        column: &Column,
+        rows: &mut Rows,
+        value: impl Fn(usize) -> Scalar<'b>,
+    ) {
         rows.keep(|row| !column.is_null(row) && self.matches(&value(row)));
     }
 
     /// Does a value that is not NULL match?
     fn matches(&self, scalar: &Scalar) -> bool {
         let (Wanted::Number { datum, .. } | Wanted::OtherNumber { datum }) = self.wanted else {
-            return self.against(scalar).is_some_and(|order| self.accepts(order));
+            return self
+                .against(scalar)
+                .is_some_and(|order| self.accepts(order));
         };
         let order = self.against(scalar).unwrap_or_else(|| {
             // SAFETY: both are numerics.
@@ -322,7 +400,12 @@ impl Filter {
 }
 
 #[inline(always)]
-fn keep_within(rows: &mut Rows, nulls: Option<&Nulls>, (low, high): Bounds, value: impl Fn(usize) -> i64) {
+fn keep_within(
+    rows: &mut Rows,
+    nulls: Option<&Nulls>,
+    (low, high): Bounds,
+    value: impl Fn(usize) -> i64,
+) {
     match nulls {
         None => rows.keep(|row| {
             let value = value(row);
@@ -401,20 +484,52 @@ fn rank(number: f64) -> i64 {
 mod tests {
     use super::*;
 
-    const TESTS: [Test; 5] =
-        [Test::Less, Test::LessEqual, Test::Equal, Test::GreaterEqual, Test::Greater];
+    const TESTS: [Test; 5] = [
+        Test::Less,
+        Test::LessEqual,
+        Test::Equal,
+        Test::GreaterEqual,
+        Test::Greater,
+    ];
 
     #[pg_test]
     fn bounds_of_numbers_agree_with_comparing_them() {
-        let numbers = [0, 1, -1, 9, 10, 11, -10, 99, 100, 101, 12_345, i64::MAX, i64::MIN];
+        let numbers = [
+            0,
+            1,
+            -1,
+            9,
+            10,
+            11,
+            -10,
+            99,
+            100,
+            101,
+            12_345,
+            i64::MAX,
+            i64::MIN,
+        ];
         for wanted in numbers {
             for own in numbers {
-                for (scale, own_scale) in [(0, 0), (2, 0), (0, 2), (1, 3), (3, 1), (25, 0), (0, 25), (40, 41)] {
+                for (scale, own_scale) in [
+                    (0, 0),
+                    (2, 0),
+                    (0, 2),
+                    (1, 3),
+                    (3, 1),
+                    (25, 0),
+                    (0, 25),
+                    (40, 41),
+                ] {
                     let order = compare((own, own_scale), (wanted, scale));
                     for test in TESTS {
                         let (low, high) = number_bounds(test, (wanted, scale), own_scale);
-                        let filter =
-                            Filter { stored: 0, shape: Shape::Numeric, test, wanted: Wanted::Null(true) };
+                        let filter = Filter {
+                            stored: 0,
+                            shape: Shape::Numeric,
+                            test,
+                            wanted: Wanted::Null(true),
+                        };
                         assert_eq!(
                             (low..=high).contains(&own),
                             filter.accepts(order),
@@ -431,8 +546,12 @@ mod tests {
         let numbers = [i64::MIN, -5, 0, 3, 4, 9, i64::MAX];
         for test in TESTS {
             for wanted in numbers {
-                let filter =
-                    Filter { stored: 0, shape: Shape::Int8, test, wanted: Wanted::Ints(bounds(test, wanted)) };
+                let filter = Filter {
+                    stored: 0,
+                    shape: Shape::Int8,
+                    test,
+                    wanted: Wanted::Ints(bounds(test, wanted)),
+                };
                 for low in numbers {
                     for high in numbers.into_iter().filter(|&high| high >= low) {
                         let stats = Stats {
@@ -441,16 +560,24 @@ mod tests {
                             high: Some(Scalar::Int(high)),
                             sum: None,
                         };
-                        let within: Vec<_> =
-                            numbers.into_iter().filter(|n| (low..=high).contains(n)).collect();
+                        let within: Vec<_> = numbers
+                            .into_iter()
+                            .filter(|n| (low..=high).contains(n))
+                            .collect();
                         let matching = within
                             .iter()
                             .filter(|&&n| filter.accepts(n.cmp(&wanted)))
                             .count();
                         match filter.head(&stats, 10) {
-                            Verdict::No => assert_eq!(matching, 0, "{test:?} {wanted} in {low}..{high}"),
+                            Verdict::No => {
+                                assert_eq!(matching, 0, "{test:?} {wanted} in {low}..{high}")
+                            }
                             Verdict::Yes => {
-                                assert_eq!(matching, within.len(), "{test:?} {wanted} in {low}..{high}");
+                                assert_eq!(
+                                    matching,
+                                    within.len(),
+                                    "{test:?} {wanted} in {low}..{high}"
+                                );
                             }
                             Verdict::Maybe => {}
                         }

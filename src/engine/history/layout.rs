@@ -228,7 +228,9 @@ impl Layout {
 
     /// Are keys that are equal always the same, bit for bit? Not so 1.0 and 1.00, and the two zeros.
     pub fn keys_are_distinct(&self) -> bool {
-        self.keys.iter().all(|&place| self.columns[place].is_distinct())
+        self.keys
+            .iter()
+            .all(|&place| self.columns[place].is_distinct())
     }
 }
 
@@ -353,10 +355,18 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
             order: order.ok_or_else(|| wrong(&name, "no column has the option \"order\""))?,
             unique: of_table.get("unique").is_some_and(|value| value == "true"),
             cut: of_table.get("cut").map(|name| Span::named(name)),
-            stored: columns.iter().filter_map(|column| column.stored).max().map_or(0, |n| n + 1),
+            stored: columns
+                .iter()
+                .filter_map(|column| column.stored)
+                .max()
+                .map_or(0, |n| n + 1),
             columns,
         };
-        if !keys.iter().map(|(position, _)| *position).eq(1..=keys.len()) {
+        if !keys
+            .iter()
+            .map(|(position, _)| *position)
+            .eq(1..=keys.len())
+        {
             return Err(wrong(&name, "its keys are not numbered from 1"));
         }
         check_columns(&layout, &name)?;
@@ -369,26 +379,42 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
 /// Each column has a number of its own, and a type that segments can hold. Numbers of columns that were dropped are
 /// missing.
 fn check_columns(layout: &Layout, name: &str) -> Result<()> {
-    let mut stored: Vec<_> = layout.columns.iter().filter_map(|column| column.stored).collect();
+    let mut stored: Vec<_> = layout
+        .columns
+        .iter()
+        .filter_map(|column| column.stored)
+        .collect();
     stored.sort_unstable();
     let twice = stored.windows(2).any(|pair| pair[0] == pair[1]);
     if twice || layout.stored > pg_sys::MaxTupleAttributeNumber as usize {
-        return Err(wrong(name, "two of its columns have one number, or a number is too large"));
+        return Err(wrong(
+            name,
+            "two of its columns have one number, or a number is too large",
+        ));
     }
     for place in layout.keys.iter().chain([&layout.order]) {
         let column = &layout.columns[*place];
         if column.stored.is_none() {
-            return Err(wrong(name, format!("column {:?} is not in its segments", column.name)));
+            return Err(wrong(
+                name,
+                format!("column {:?} is not in its segments", column.name),
+            ));
         }
     }
-    if !matches!(layout.columns[layout.order].shape, Some(Shape::Date | Shape::Time)) {
+    if !matches!(
+        layout.columns[layout.order].shape,
+        Some(Shape::Date | Shape::Time)
+    ) {
         return Err(wrong(name, "its order is no time"));
     }
     for column in &layout.columns {
         if column.stored.is_some() && column.shape.is_none() {
             return Err(wrong(
                 name,
-                format!("column {:?} has a type that segments cannot hold", column.name),
+                format!(
+                    "column {:?} has a type that segments cannot hold",
+                    column.name
+                ),
             ));
         }
     }
@@ -426,7 +452,10 @@ fn check_segments(layout: &Layout, name: &str) -> Result<()> {
     wanted.extend(layout.keys.iter().map(|&place| typed(place)));
     wanted.push(Some((pg_sys::BYTEAOID, pg_sys::InvalidOid)));
     if types_of(layout.segments) != wanted {
-        return Err(wrong(name, "a key or the time has another type than in its segments"));
+        return Err(wrong(
+            name,
+            "a key or the time has another type than in its segments",
+        ));
     }
     Ok(())
 }
@@ -434,7 +463,9 @@ fn check_segments(layout: &Layout, name: &str) -> Result<()> {
 /// The late rows' columns are of the same types. Those that they do not have read as NULL.
 fn check_late(mut layout: Layout, late: &[Option<Typed>], name: &str) -> Result<Layout> {
     for column in &mut layout.columns {
-        let found = column.late.and_then(|place| late.get(place).copied().flatten());
+        let found = column
+            .late
+            .and_then(|place| late.get(place).copied().flatten());
         match found {
             _ if column.dropped => column.late = None,
             Some(found) if found == (column.type_oid, column.collation) => {}
@@ -442,7 +473,10 @@ fn check_late(mut layout: Layout, late: &[Option<Typed>], name: &str) -> Result<
             _ => {
                 return Err(wrong(
                     name,
-                    format!("column {:?} has another type than among its late rows", column.name),
+                    format!(
+                        "column {:?} has another type than among its late rows",
+                        column.name
+                    ),
                 ));
             }
         }

@@ -11,6 +11,7 @@
 //! - [`select`], [`range`], [`filter`], [`cursor`]: which segments, and which of their rows, a query needs
 //! - [`writer`], [`cut`]: rows become segments, and where these end
 //! - [`fdw`]: reading and writing a compressed partition, for the server's executor
+//! - [`aggregate`]: aggregates without making rows
 //! - [`policy`]: which tables are compressed, how, and when a partition is closed
 //! - [`tables`]: the tables of a compressed partition
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
@@ -19,6 +20,7 @@
 //! - [`verify`]: finding damage
 //! - [`api`]: the SQL functions
 
+pub mod aggregate;
 mod api;
 mod changes;
 pub mod compress;

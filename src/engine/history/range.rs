@@ -32,14 +32,29 @@ impl TimeRange {
         let Self { low, high } = self;
         match test {
             Test::Less => match value.checked_sub(1) {
-                Some(last) => Self { low, high: high.min(last) },
+                Some(last) => Self {
+                    low,
+                    high: high.min(last),
+                },
                 None => Self::NONE,
             },
-            Test::LessEqual => Self { low, high: high.min(value) },
-            Test::Equal => Self { low: low.max(value), high: high.min(value) },
-            Test::GreaterEqual => Self { low: low.max(value), high },
+            Test::LessEqual => Self {
+                low,
+                high: high.min(value),
+            },
+            Test::Equal => Self {
+                low: low.max(value),
+                high: high.min(value),
+            },
+            Test::GreaterEqual => Self {
+                low: low.max(value),
+                high,
+            },
             Test::Greater => match value.checked_add(1) {
-                Some(first) => Self { low: low.max(first), high },
+                Some(first) => Self {
+                    low: low.max(first),
+                    high,
+                },
                 None => Self::NONE,
             },
             Test::AnyOf | Test::Null | Test::NotNull => self,
@@ -83,11 +98,18 @@ mod tests {
         assert!(all.narrowed(Test::Less, i64::MIN).is_empty());
         assert!(all.narrowed(Test::Greater, i64::MAX).is_empty());
         assert!(!all.narrowed(Test::LessEqual, i64::MIN).is_empty());
-        let day = all.narrowed(Test::GreaterEqual, 10).narrowed(Test::Less, 20);
+        let day = all
+            .narrowed(Test::GreaterEqual, 10)
+            .narrowed(Test::Less, 20);
         assert_eq!((day.low, day.high), (10, 19));
         assert!(day.covers(10, 19) && !day.covers(10, 20) && !day.covers(9, 19));
-        assert!(day.touches(0, 10) && day.touches(19, 30) && !day.touches(0, 9) && !day.touches(20, 30));
+        assert!(
+            day.touches(0, 10) && day.touches(19, 30) && !day.touches(0, 9) && !day.touches(20, 30)
+        );
         assert!(day.narrowed(Test::Equal, 20).is_empty());
-        assert_eq!(day.narrowed(Test::Equal, 12), TimeRange { low: 12, high: 12 });
+        assert_eq!(
+            day.narrowed(Test::Equal, 12),
+            TimeRange { low: 12, high: 12 }
+        );
     }
 }

@@ -143,7 +143,10 @@ impl Selection {
                 match (found, key) {
                     (Some(found), Some(key)) => {
                         sorted.by_reader.push(info.clause);
-                        sorted.conditions.push(Condition { purpose: Use::Key(key), ..*found });
+                        sorted.conditions.push(Condition {
+                            purpose: Use::Key(key),
+                            ..*found
+                        });
                         sorted.narrowing.push(*node);
                     }
                     // Never NULL, so nothing is left to be decided.
@@ -164,7 +167,9 @@ impl Selection {
                             sorted.narrowing.push(*node);
                         }
                     }
-                    _ if is_of_keys(layout, table, info.clause) => on_keys.push((*node, sorted.by_row.len())),
+                    _ if is_of_keys(layout, table, info.clause) => {
+                        on_keys.push((*node, sorted.by_row.len()))
+                    }
                     _ => {
                         sorted.by_row.push(info.clause);
                         first_by_row = first_by_row.min(info.security_level);
@@ -204,7 +209,13 @@ impl Selection {
     pub unsafe fn expressions(&self) -> *mut pg_sys::List {
         let mut all = PgList::<pg_sys::Expr>::new();
         let values = self.conditions.iter().map(|condition| condition.value);
-        for expression in self.by_segment.iter().chain(&self.by_reader).copied().chain(values) {
+        for expression in self
+            .by_segment
+            .iter()
+            .chain(&self.by_reader)
+            .copied()
+            .chain(values)
+        {
             if !expression.is_null() {
                 all.push(expression);
             }
@@ -237,7 +248,10 @@ impl Selection {
             self.conditions.len() as i32,
         ];
         for condition in &self.conditions {
-            let clause = self.by_reader.iter().position(|&clause| clause == condition.clause);
+            let clause = self
+                .by_reader
+                .iter()
+                .position(|&clause| clause == condition.clause);
             numbers.extend([
                 condition.place as i32,
                 condition.test as i32,
@@ -283,7 +297,10 @@ impl Chosen {
     pub unsafe fn of(numbers: *mut pg_sys::List, expressions: *mut pg_sys::List) -> Result<Self> {
         // SAFETY: as the caller says; the new lists point to the same expressions.
         unsafe {
-            let mut numbers = PgList::<()>::from_pg(numbers).iter_int().collect::<Vec<_>>().into_iter();
+            let mut numbers = PgList::<()>::from_pg(numbers)
+                .iter_int()
+                .collect::<Vec<_>>()
+                .into_iter();
             let expressions = PgList::<pg_sys::Expr>::from_pg(expressions);
             let mut taken = 0;
             let mut number = || numbers.next().ok_or_else(unreadable);
@@ -317,9 +334,23 @@ impl Chosen {
                     key => Use::Key(key as usize),
                 };
                 let exact = number()? != 0;
-                let clause = by_reader.get_ptr(number()? as usize).unwrap_or(std::ptr::null_mut());
-                let value = if test.has_value() { expression()? } else { std::ptr::null_mut() };
-                all.push(Condition { place, test, value_type, purpose, exact, value, clause });
+                let clause = by_reader
+                    .get_ptr(number()? as usize)
+                    .unwrap_or(std::ptr::null_mut());
+                let value = if test.has_value() {
+                    expression()?
+                } else {
+                    std::ptr::null_mut()
+                };
+                all.push(Condition {
+                    place,
+                    test,
+                    value_type,
+                    purpose,
+                    exact,
+                    value,
+                    clause,
+                });
             }
             let needed = (0..number()?)
                 .map(|_| number().map(|place| place as usize))
@@ -338,20 +369,25 @@ impl Chosen {
 }
 
 fn unreadable() -> Error {
-    Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "the plan of a compressed partition is unreadable")
-        .hint("please report this")
+    Error::new(
+        PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        "the plan of a compressed partition is unreadable",
+    )
+    .hint("please report this")
 }
 
 /// Which conditions fix the first keys: for each of them one, the narrowest.
-fn keys<'c>(layout: &Layout, found: impl Iterator<Item = Option<&'c Condition>> + Clone) -> Vec<usize> {
+fn keys<'c>(
+    layout: &Layout,
+    found: impl Iterator<Item = Option<&'c Condition>> + Clone,
+) -> Vec<usize> {
     let of_key = |key: usize| {
         found
             .clone()
             .enumerate()
             .filter_map(|(number, condition)| condition.map(|condition| (number, condition)))
             .filter(|(_, condition)| {
-                layout.key_at(condition.place) == Some(key)
-                    && fixes_key(layout, condition)
+                layout.key_at(condition.place) == Some(key) && fixes_key(layout, condition)
             })
             .min_by_key(|(_, condition)| match condition.test {
                 Test::Equal => 0,
@@ -388,9 +424,9 @@ unsafe fn is_of_keys(layout: &Layout, table: pg_sys::Index, clause: *mut pg_sys:
     unsafe {
         let columns = columns_of(clause.cast(), table);
         !columns.is_empty()
-            && columns.iter().all(|&number| {
-                number > 0 && layout.key_at(number as usize - 1).is_some()
-            })
+            && columns
+                .iter()
+                .all(|&number| number > 0 && layout.key_at(number as usize - 1).is_some())
             && !pg_sys::contain_volatile_functions(clause.cast())
     }
 }
@@ -435,7 +471,11 @@ unsafe fn is_constant(expression: *mut pg_sys::Node, table: pg_sys::Index) -> bo
 ///
 /// # Safety
 /// As for [`columns_of`].
-unsafe fn place_of(layout: &Layout, table: pg_sys::Index, mut node: *mut pg_sys::Node) -> Option<usize> {
+unsafe fn place_of(
+    layout: &Layout,
+    table: pg_sys::Index,
+    mut node: *mut pg_sys::Node,
+) -> Option<usize> {
     // SAFETY: each cast follows the node's own tag.
     unsafe {
         while (*node).type_ == pg_sys::NodeTag::T_RelabelType {
@@ -497,7 +537,16 @@ unsafe fn condition(
                         pg_sys::get_commutator(operation.opno),
                     ),
                 };
-                compared(layout, table, place, operator, operation.inputcollid, value, clause, false)
+                compared(
+                    layout,
+                    table,
+                    place,
+                    operator,
+                    operation.inputcollid,
+                    value,
+                    clause,
+                    false,
+                )
             }
             pg_sys::NodeTag::T_ScalarArrayOpExpr => {
                 let operation = &*clause.cast::<pg_sys::ScalarArrayOpExpr>();
@@ -545,7 +594,8 @@ unsafe fn compared(
         if operator == pg_sys::InvalidOid || !is_constant(value, table) {
             return None;
         }
-        let known = pg_sys::lookup_type_cache(column.type_oid, pg_sys::TYPECACHE_BTREE_OPFAMILY as i32);
+        let known =
+            pg_sys::lookup_type_cache(column.type_oid, pg_sys::TYPECACHE_BTREE_OPFAMILY as i32);
         let strategy = pg_sys::get_op_opfamily_strategy(operator, (*known).btree_opf);
         let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
         pg_sys::op_input_types(operator, &raw mut left, &raw mut right);
@@ -560,7 +610,11 @@ unsafe fn compared(
     if shape == Shape::Text {
         let same_order = collation == column.collation;
         let by_bytes = is_deterministic(collation) && is_deterministic(column.collation);
-        let fits = if layout.key_at(place).is_some() { same_order || by_bytes } else { is_deterministic(collation) };
+        let fits = if layout.key_at(place).is_some() {
+            same_order || by_bytes
+        } else {
+            is_deterministic(collation)
+        };
         if test != Test::Equal || !fits {
             return None;
         }

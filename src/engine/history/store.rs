@@ -127,7 +127,10 @@ impl Store {
         unsafe {
             let relation = pg_sys::table_open(layout.segments, lock);
             let keys = layout.keys.len();
-            let wanted: Vec<i16> = (KEYS..KEYS + keys).chain([LAST_AT]).map(|n| n as i16).collect();
+            let wanted: Vec<i16> = (KEYS..KEYS + keys)
+                .chain([LAST_AT])
+                .map(|n| n as i16)
+                .collect();
             let index = index_on(relation, &wanted, lock).or_raise();
             Self {
                 relation,
@@ -437,7 +440,11 @@ impl OfKey {
     ) -> Self {
         let range = TimeRange {
             low: range.start,
-            high: if range.end == i64::MAX { i64::MAX } else { range.end.saturating_sub(1) },
+            high: if range.end == i64::MAX {
+                i64::MAX
+            } else {
+                range.end.saturating_sub(1)
+            },
         };
         // SAFETY: as the caller says.
         unsafe { Self::within(store, keys, range, backward, snapshot) }

@@ -89,7 +89,12 @@ impl<'b> Cells<'b> {
     /// The value of a row; None is NULL.
     #[inline(always)]
     pub fn get(&mut self, row: usize) -> Option<Datum> {
-        if self.column.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+        if self
+            .column
+            .nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.is_null(row))
+        {
             return None;
         }
         Some(match &self.column.values {
@@ -99,7 +104,11 @@ impl<'b> Cells<'b> {
             Values::Float4(bits) => Datum::from(bits[row]),
             Values::Float8(bits) => Datum::from(bits[row]),
             Values::Numbers { mantissas, scale } => self.number.datum(mantissas[row], *scale),
-            Values::MixedNumbers { mantissas, scales, others } => match others.other(row) {
+            Values::MixedNumbers {
+                mantissas,
+                scales,
+                others,
+            } => match others.other(row) {
                 Some(bytes) => copy(&mut self.bytes, self.shape, bytes),
                 None => self.number.datum(mantissas[row], scales[row]),
             },
@@ -115,7 +124,11 @@ impl<'b> Cells<'b> {
 
 /// Bytes as a datum in room that is used again.
 fn copy(room: &mut Vec<u64>, shape: Shape, bytes: &[u8]) -> Datum {
-    let header = if shape == Shape::Uuid { 0 } else { pg_sys::VARHDRSZ };
+    let header = if shape == Shape::Uuid {
+        0
+    } else {
+        pg_sys::VARHDRSZ
+    };
     let size = header + bytes.len();
     room.clear();
     room.resize(size.div_ceil(8).max(2), 0);

@@ -43,8 +43,14 @@ pub struct LateRows {
 
 enum Source {
     Empty,
-    Table { scan: pg_sys::TableScanDesc, slot: *mut pg_sys::TupleTableSlot },
-    Index { index: pg_sys::Relation, scan: Option<IndexScan> },
+    Table {
+        scan: pg_sys::TableScanDesc,
+        slot: *mut pg_sys::TupleTableSlot,
+    },
+    Index {
+        index: pg_sys::Relation,
+        scan: Option<IndexScan>,
+    },
 }
 
 impl LateRows {
@@ -54,16 +60,27 @@ impl LateRows {
         // SAFETY: the table exists as long as the partition, which is locked.
         unsafe {
             let relation = pg_sys::table_open(layout.late, LOCK);
-            let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            let blocks =
+                pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
             let source = if blocks == 0 {
                 Source::Empty
             } else if request.keys.is_some() {
-                let columns: Vec<i16> =
-                    attributes(&layout).into_iter().map(|attribute| attribute as i16).collect();
-                Source::Index { index: index_on(relation, &columns, LOCK).or_raise(), scan: None }
+                let columns: Vec<i16> = attributes(&layout)
+                    .into_iter()
+                    .map(|attribute| attribute as i16)
+                    .collect();
+                Source::Index {
+                    index: index_on(relation, &columns, LOCK).or_raise(),
+                    scan: None,
+                }
             } else {
                 Source::Table {
-                    scan: pg_sys::table_beginscan(relation, request.snapshot, 0, std::ptr::null_mut()),
+                    scan: pg_sys::table_beginscan(
+                        relation,
+                        request.snapshot,
+                        0,
+                        std::ptr::null_mut(),
+                    ),
                     slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 }
             };
@@ -130,7 +147,12 @@ impl LateRows {
                 self.fill(slot);
                 let context = self.request.context;
                 (*context).ecxt_scantuple = slot;
-                if self.request.quals.iter().all(|&qual| expression::holds(qual, context)) {
+                if self
+                    .request
+                    .quals
+                    .iter()
+                    .all(|&qual| expression::holds(qual, context))
+                {
                     return true;
                 }
                 pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory);
@@ -167,8 +189,9 @@ impl LateRows {
                     Source::Empty => return None,
                     Source::Table { scan, slot } => {
                         let forward = pg_sys::ScanDirection::ForwardScanDirection;
-                        return pg_sys::table_scan_getnextslot(*scan, forward, *slot)
-                            .then(|| pg_sys::ExecFetchSlotHeapTuple(*slot, false, std::ptr::null_mut()));
+                        return pg_sys::table_scan_getnextslot(*scan, forward, *slot).then(|| {
+                            pg_sys::ExecFetchSlotHeapTuple(*slot, false, std::ptr::null_mut())
+                        });
                     }
                     Source::Index { scan, .. } => scan,
                 };
@@ -190,7 +213,11 @@ impl LateRows {
     /// # Safety
     /// The scan is under way.
     unsafe fn look_up(&mut self) -> bool {
-        let keys = self.request.keys.as_ref().and_then(|all| all.get(self.combination));
+        let keys = self
+            .request
+            .keys
+            .as_ref()
+            .and_then(|all| all.get(self.combination));
         let (Some(keys), Source::Index { index, scan }) = (keys, &mut self.source) else {
             return false;
         };
@@ -205,10 +232,18 @@ impl LateRows {
         let time = attributes.last().copied().unwrap_or(0);
         let shape = self.layout.order_shape();
         if range.low > i64::MIN {
-            wanted.push((time, pg_sys::BTGreaterEqualStrategyNumber, Some(shape.datum(range.low))));
+            wanted.push((
+                time,
+                pg_sys::BTGreaterEqualStrategyNumber,
+                Some(shape.datum(range.low)),
+            ));
         }
         if range.high < i64::MAX {
-            wanted.push((time, pg_sys::BTLessEqualStrategyNumber, Some(shape.datum(range.high))));
+            wanted.push((
+                time,
+                pg_sys::BTLessEqualStrategyNumber,
+                Some(shape.datum(range.high)),
+            ));
         }
         // SAFETY: the values are of the columns' types.
         *scan = Some(unsafe {

@@ -9,7 +9,7 @@
 
 mod analyze;
 mod explain;
-mod late_rows;
+pub mod late_rows;
 mod parallel;
 mod paths;
 mod plan;
@@ -42,6 +42,7 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
     parallel::register(&mut routine);
     explain::register(&mut routine);
     analyze::register(&mut routine);
+    super::aggregate::register(&mut routine);
     pg_sys::Datum::from(routine.into_pg())
 }
 

@@ -42,7 +42,9 @@ impl Shared {
     /// The first to ask takes the late rows.
     pub fn takes_late(&self) -> bool {
         // SAFETY: the shared memory is there while the scan runs.
-        !unsafe { &*self.head }.late_taken.swap(true, Ordering::AcqRel)
+        !unsafe { &*self.head }
+            .late_taken
+            .swap(true, Ordering::AcqRel)
     }
 
     pub fn counts(&self, own: Counts) -> Counts {
@@ -103,7 +105,11 @@ unsafe extern "C-unwind" fn initialize(
             skipped: AtomicU64::new(0),
             late: AtomicU64::new(0),
         });
-        let shared = Shared { head, ended: None, is_worker: false };
+        let shared = Shared {
+            head,
+            ended: None,
+            is_worker: false,
+        };
         if let Some(store) = &scan.store {
             let snapshot = (*(*node).ss.ps.state).es_snapshot;
             pg_sys::table_parallelscan_initialize(store.relation, shared.table(), snapshot);
@@ -118,7 +124,7 @@ unsafe extern "C-unwind" fn initialize(
 unsafe extern "C-unwind" fn reinitialize(
     node: *mut pg_sys::ForeignScanState,
     _context: *mut pg_sys::ParallelContext,
-    _memory: *mut std::ffi::c_void,
+    _toc: *mut std::ffi::c_void,
 ) {
     // SAFETY: it was initialized before.
     unsafe {
@@ -142,7 +148,11 @@ unsafe extern "C-unwind" fn join(
     // SAFETY: the leader has initialized it.
     unsafe {
         if let Some(scan) = state(node) {
-            scan.shared = Some(Shared { head: head(memory), ended: None, is_worker: true });
+            scan.shared = Some(Shared {
+                head: head(memory),
+                ended: None,
+                is_worker: true,
+            });
         }
     }
 }

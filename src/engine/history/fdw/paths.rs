@@ -84,14 +84,31 @@ pub unsafe extern "C-unwind" fn paths(
             rel,
             layout: Layout::need(table),
             size: *(*rel).fdw_private.cast::<Size>(),
-            columns: f64::from((*rel).max_attr).min(PgList::<()>::from_pg((*(*rel).reltarget).exprs).len() as f64),
+            columns: f64::from((*rel).max_attr)
+                .min(PgList::<()>::from_pg((*(*rel).reltarget).exprs).len() as f64),
         };
         let base = conditions((*rel).baserestrictinfo);
         let all = Selection::of(&planning.layout, (*rel).relid, &base, false);
-        planning.add(&all, Way { look_up: false, order: Order::None }, std::ptr::null_mut(), 0);
+        planning.add(
+            &all,
+            Way {
+                look_up: false,
+                order: Order::None,
+            },
+            std::ptr::null_mut(),
+            0,
+        );
         let workers = planning.workers();
         if workers > 0 {
-            planning.add(&all, Way { look_up: false, order: Order::None }, std::ptr::null_mut(), workers);
+            planning.add(
+                &all,
+                Way {
+                    look_up: false,
+                    order: Order::None,
+                },
+                std::ptr::null_mut(),
+                workers,
+            );
         }
         let looked_up = Selection::of(&planning.layout, (*rel).relid, &base, true);
         planning.add_look_ups(&looked_up, std::ptr::null_mut());
@@ -109,12 +126,28 @@ impl Planning {
         unsafe {
             let in_order = selection.is_one_series(&self.layout);
             if selection.fixed_keys > 0 {
-                self.add(selection, Way { look_up: true, order: Order::None }, outer, 0);
+                self.add(
+                    selection,
+                    Way {
+                        look_up: true,
+                        order: Order::None,
+                    },
+                    outer,
+                    0,
+                );
             }
             if in_order {
                 for order in [Order::Forward, Order::Backward] {
                     if !self.sorted(order).is_null() {
-                        self.add(selection, Way { look_up: true, order }, outer, 0);
+                        self.add(
+                            selection,
+                            Way {
+                                look_up: true,
+                                order,
+                            },
+                            outer,
+                            0,
+                        );
                     }
                 }
             }
@@ -149,10 +182,12 @@ impl Planning {
             for info in candidates {
                 let together = pg_sys::bms_union((*info).clause_relids, (*rel).lateral_relids);
                 let outer = pg_sys::bms_del_member(together, (*rel).relid as i32);
-                if outer.is_null() || pg_sys::bms_num_members(outer) == 0 {
+                if is_empty(outer) {
                     continue;
                 }
-                if sides.len() < OUTER_SIDES && !sides.iter().any(|&side| pg_sys::bms_equal(side, outer)) {
+                if sides.len() < OUTER_SIDES
+                    && !sides.iter().any(|&side| pg_sys::bms_equal(side, outer))
+                {
                     sides.push(outer);
                 }
             }
@@ -175,7 +210,7 @@ impl Planning {
     unsafe fn workers(&self) -> i32 {
         // SAFETY: as the caller says.
         unsafe {
-            if !(*self.rel).consider_parallel || !(*self.rel).lateral_relids.is_null() {
+            if !(*self.rel).consider_parallel || !is_empty((*self.rel).lateral_relids) {
                 return 0;
             }
             let pages = (*self.rel).tuples * HEAP_ROW / f64::from(pg_sys::BLCKSZ);
@@ -241,18 +276,33 @@ impl Planning {
             let share = pg_sys::clauselist_selectivity(
                 root,
                 narrowing.into_pg(),
-                if outer.is_null() { 0 } else { (*rel).relid as i32 },
+                if outer.is_null() {
+                    0
+                } else {
+                    (*rel).relid as i32
+                },
                 pg_sys::JoinType::JOIN_INNER,
                 std::ptr::null_mut(),
             );
-            let required = if outer.is_null() { (*rel).lateral_relids } else { outer };
+            let required = if outer.is_null() {
+                (*rel).lateral_relids
+            } else {
+                outer
+            };
             let parameters = pg_sys::get_baserel_parampathinfo(root, rel, required);
-            let rows = if parameters.is_null() { (*rel).rows } else { (*parameters).ppi_rows };
+            let rows = if parameters.is_null() {
+                (*rel).rows
+            } else {
+                (*parameters).ppi_rows
+            };
             let mut quals = PgList::<pg_sys::Expr>::new();
             for clause in &selection.by_row {
                 quals.push(*clause);
             }
-            let mut each_row = pg_sys::QualCost { startup: 0.0, per_tuple: 0.0 };
+            let mut each_row = pg_sys::QualCost {
+                startup: 0.0,
+                per_tuple: 0.0,
+            };
             pg_sys::cost_qual_eval(&raw mut each_row, quals.into_pg(), root);
 
             let row = pg_sys::cpu_tuple_cost;
@@ -338,4 +388,11 @@ unsafe extern "C-unwind" fn is_column(
         let var = &*expression.cast::<pg_sys::Var>();
         var.varno as pg_sys::Index == (*rel).relid && var.varattno == *number.cast::<i16>()
     }
+}
+
+/// # Safety
+/// It is a set of the planner's.
+unsafe fn is_empty(set: pg_sys::Relids) -> bool {
+    // SAFETY: as the caller says.
+    unsafe { pg_sys::bms_membership(set) == pg_sys::BMS_Membership::BMS_EMPTY_SET }
 }

@@ -93,7 +93,9 @@ unsafe fn sample(store: &Store, pages: f64) -> (f64, f64) {
         while let Some(stored) = all.next(store) {
             segments += 1.0;
             rows += stored.rows as f64;
-            seen = f64::from(pg_sys::ItemPointerGetBlockNumberNoCheck(&raw const stored.tid)) + 1.0;
+            seen = f64::from(pg_sys::ItemPointerGetBlockNumberNoCheck(
+                &raw const stored.tid,
+            )) + 1.0;
             if segments as usize >= SAMPLE {
                 ended = false;
                 break;
@@ -149,7 +151,11 @@ unsafe extern "C-unwind" fn plan(
         }
         let quals = quals.into_pg();
         let needed = needed(&layout, rel, quals);
-        let order = if selection.is_one_series(&layout) { way.order } else { Order::None };
+        let order = if selection.is_one_series(&layout) {
+            way.order
+        } else {
+            Order::None
+        };
         let numbers = selection.numbers(order, &needed);
         pg_sys::make_foreignscan(
             tlist,
@@ -168,7 +174,11 @@ unsafe extern "C-unwind" fn plan(
 ///
 /// # Safety
 /// The planner's own structures.
-unsafe fn needed(layout: &Layout, rel: *mut pg_sys::RelOptInfo, quals: *mut pg_sys::List) -> Vec<usize> {
+unsafe fn needed(
+    layout: &Layout,
+    rel: *mut pg_sys::RelOptInfo,
+    quals: *mut pg_sys::List,
+) -> Vec<usize> {
     // SAFETY: as the caller says.
     let mut numbers = unsafe { columns_of((*(*rel).reltarget).exprs.cast(), (*rel).relid) };
     // SAFETY: as above.

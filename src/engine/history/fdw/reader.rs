@@ -89,7 +89,9 @@ impl Reader {
                     "a column that must not be NULL was added after the partition was compressed",
                 )
                 .detail(format!("column {:?}", column.name))
-                .hint("decompress the partition with gemba.decompress_partition(), or allow NULL"));
+                .hint(
+                    "decompress the partition with gemba.decompress_partition(), or allow NULL",
+                ));
             }
         }
         places.sort_unstable();
@@ -105,7 +107,10 @@ impl Reader {
             needed,
             generated,
             times_wanted: false,
-            order: (layout.columns[layout.order].stored.unwrap_or(0), layout.order_shape()),
+            order: (
+                layout.columns[layout.order].stored.unwrap_or(0),
+                layout.order_shape(),
+            ),
             backward,
             memory: memory(c"gemba history segment"),
             buffers: (0..layout.stored).map(|_| Buffer::default()).collect(),
@@ -154,7 +159,8 @@ impl Reader {
         }
         // SAFETY: the bytes are pinned until the next segment is asked for, or copied into this memory; by then
         // all that borrows from them has been forgotten.
-        let segment: Segment<'static> = unsafe { std::mem::transmute(stored.open(store).or_raise()) };
+        let segment: Segment<'static> =
+            unsafe { std::mem::transmute(stored.open(store).or_raise()) };
         let verdict = cursor.verdict(&segment);
         if verdict == Verdict::No {
             cursor.counts.skipped += 1;
@@ -198,7 +204,13 @@ impl Reader {
     }
 
     /// A column, decoded once for each segment.
-    fn decode(&mut self, store: &Store, stored: &Stored, segment: &Segment<'static>, number: usize) -> Column<'static> {
+    fn decode(
+        &mut self,
+        store: &Store,
+        stored: &Stored,
+        segment: &Segment<'static>,
+        number: usize,
+    ) -> Column<'static> {
         if let Some(column) = self.decoded[number] {
             return column;
         }
@@ -210,7 +222,10 @@ impl Reader {
                 .map_err(|damage| store::damaged(store, stored, &damage))
                 .or_raise()
         } else {
-            Column { nulls: None, values: Values::Nothing }
+            Column {
+                nulls: None,
+                values: Values::Nothing,
+            }
         };
         self.decoded[number] = Some(column);
         column
@@ -223,7 +238,11 @@ impl Reader {
 
     #[inline(always)]
     fn row(&self) -> usize {
-        let position = if self.backward { self.rows.len() - 1 - self.next } else { self.next };
+        let position = if self.backward {
+            self.rows.len() - 1 - self.next
+        } else {
+            self.next
+        };
         self.rows.at(position)
     }
 
@@ -249,7 +268,11 @@ impl Reader {
     /// # Safety
     /// There is one; the slot is virtual and of the table's columns.
     #[inline(always)]
-    pub unsafe fn put(&mut self, slot: *mut pg_sys::TupleTableSlot, context: *mut pg_sys::ExprContext) {
+    pub unsafe fn put(
+        &mut self,
+        slot: *mut pg_sys::TupleTableSlot,
+        context: *mut pg_sys::ExprContext,
+    ) {
         let row = self.row();
         self.next += 1;
         // SAFETY: as the caller says. A virtual row is stored by saying so: what the server's functions do

@@ -10,8 +10,8 @@ use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
 use super::reader::Reader;
 use crate::error::OrRaise;
-use pgrx::{PgList, PgMemoryContexts};
 use pgrx::prelude::*;
+use pgrx::{PgList, PgMemoryContexts};
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
     routine.BeginForeignScan = Some(begin);
@@ -65,7 +65,8 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
             let numbers = PgList::<pg_sys::List>::from_pg((*plan).fdw_private).get_ptr(0);
             let chosen = cursor::chosen(numbers.unwrap_or(std::ptr::null_mut()), (*plan).fdw_exprs);
             let backward = chosen.order == Order::Backward;
-            let reader = Reader::new(&layout, &chosen.needed, backward, relation, estate).or_raise();
+            let reader =
+                Reader::new(&layout, &chosen.needed, backward, relation, estate).or_raise();
             let by_reader = if PgList::<()>::from_pg(chosen.by_reader).is_empty() {
                 std::ptr::null_mut()
             } else {
@@ -146,7 +147,11 @@ impl Scan {
                     (_, true) => true,
                     (None, false) => false,
                     (Some(time), false) => late.peek(slot).is_some_and(|late| {
-                        if self.cursor.chosen.order == Order::Backward { late > time } else { late < time }
+                        if self.cursor.chosen.order == Order::Backward {
+                            late > time
+                        } else {
+                            late < time
+                        }
                     }),
                 };
                 self.reader.refill();
@@ -183,7 +188,10 @@ impl Scan {
     /// # Safety
     /// The scan is under way.
     unsafe fn begin_late(&mut self) {
-        let (Some(store), true) = (&self.store, self.shared.as_ref().is_none_or(Shared::takes_late)) else {
+        let (Some(store), true) = (
+            &self.store,
+            self.shared.as_ref().is_none_or(Shared::takes_late),
+        ) else {
             self.late = Late::Ended;
             return;
         };
