@@ -1,0 +1,159 @@
+//! The entropy coder: crate pco, in its wrapped form, which adds nothing of its own but what decoding needs.
+//!
+//! Every chunk has one page. What the bytes ask of pco is looked at before it sees them: a mode or a prediction that is
+//! never written here could make it allocate more than the rows need.
+
+use crate::damage::Damage;
+use pco::data_types::Number;
+use pco::errors::PcoResult;
+use pco::wrapped::{FileCompressor, FileDecompressor};
+use pco::{ChunkConfig, DecompressorScratch, DeltaSpec, ModeSpec, PagingSpec};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// pco's version of its format: not stored, because [`crate::FORMAT`] implies it.
+const VERSION: [u8; 2] = [4, 1];
+/// Level of effort, of 12. Above it the segments stay as they are, below it they grow.
+const LEVEL: usize = 8;
+
+/// What numbers are to pco.
+pub(crate) trait Code: Number + Copy + Default {
+    /// Bits of one.
+    const BITS: usize;
+    /// Whether pco may look for a common step of floats.
+    const FLOAT: bool;
+}
+
+impl Code for u8 {
+    const BITS: usize = 8;
+    const FLOAT: bool = false;
+}
+impl Code for u16 {
+    const BITS: usize = 16;
+    const FLOAT: bool = false;
+}
+impl Code for u32 {
+    const BITS: usize = 32;
+    const FLOAT: bool = false;
+}
+impl Code for u64 {
+    const BITS: usize = 64;
+    const FLOAT: bool = false;
+}
+impl Code for f32 {
+    const BITS: usize = 32;
+    const FLOAT: bool = true;
+}
+impl Code for f64 {
+    const BITS: usize = 64;
+    const FLOAT: bool = true;
+}
+
+/// What decoding reuses.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pco: DecompressorScratch,
+}
+
+/// Appends the numbers. Returns whether it could; if not, nothing was appended.
+///
+/// `order` says what is stored: values, differences, or differences of those.
+pub(crate) fn compress<T: Code>(values: &[T], order: usize, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let done = try_compress(values, order, out).is_ok() && is_ours::<T>(&out[start..]);
+    if !done {
+        out.truncate(start);
+    }
+    done
+}
+
+fn try_compress<T: Code>(values: &[T], order: usize, out: &mut Vec<u8>) -> PcoResult<()> {
+    let mode = if T::FLOAT {
+        ModeSpec::Auto
+    } else {
+        ModeSpec::Classic
+    };
+    let config = ChunkConfig::default()
+        .with_compression_level(LEVEL)
+        .with_mode_spec(mode)
+        .with_delta_spec(DeltaSpec::TryConsecutive(order))
+        .with_enable_8_bit(true)
+        .with_paging_spec(PagingSpec::Exact(vec![values.len()]));
+    let mut chunk = FileCompressor::default().chunk_compressor(values, &config)?;
+    chunk.write_meta(&mut *out)?;
+    chunk.write_page(0, &mut *out)?;
+    Ok(())
+}
+
+/// Reads `count` numbers, all of the bytes.
+pub(crate) fn decompress<T: Code>(
+    bytes: &[u8],
+    count: usize,
+    out: &mut Vec<T>,
+    scratch: &mut Scratch,
+) -> Result<(), Damage> {
+    let damage = Damage::Malformed {
+        what: "entropy-coded values",
+    };
+    if !is_ours::<T>(bytes) {
+        return Err(damage);
+    }
+    out.clear();
+    out.resize(count, T::default());
+    // pco is not known to panic on any bytes (the tests look for it); it is not ours, and a backend must survive it.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        try_decompress(bytes, out, &mut scratch.pco)
+    }));
+    match read {
+        Ok(Ok(true)) => Ok(()),
+        Ok(_) => Err(damage),
+        Err(_) => {
+            *scratch = Scratch::default();
+            Err(Damage::Malformed {
+                what: "entropy-coded values (the decoder gave up)",
+            })
+        }
+    }
+}
+
+fn try_decompress<T: Code>(
+    bytes: &[u8],
+    out: &mut [T],
+    scratch: &mut DecompressorScratch,
+) -> PcoResult<bool> {
+    let (file, _) = FileDecompressor::new(VERSION.as_slice())?;
+    let (chunk, rest) = file.chunk_decompressor::<T, _>(bytes)?;
+    let mut page = chunk.page_decompressor_with_scratch(rest, out.len(), scratch)?;
+    let progress = page.read(out)?;
+    Ok(progress.finished && progress.n_processed == out.len() && page.into_src().is_empty())
+}
+
+/// Whether the beginning of a chunk asks for nothing that is never written: a dictionary or a window to look back in
+/// has a size of its own, which pco allocates before it reads on.
+fn is_ours<T: Code>(bytes: &[u8]) -> bool {
+    let nibble = |at: usize| bytes.get(at / 2).map(|byte| byte >> (at % 2 * 4) & 0xf);
+    let delta_at = match nibble(0) {
+        Some(0) => 1,
+        // A step of floats, which takes as many bits as they do.
+        Some(2) if T::FLOAT => 1 + T::BITS / 4,
+        // Floats of less precision: how many bits less takes a byte.
+        Some(3) if T::FLOAT => 3,
+        _ => return false,
+    };
+    // None, or differences.
+    matches!(nibble(delta_at), Some(0 | 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pco_still_writes_the_version_that_readers_assume() {
+        let mut header = Vec::new();
+        FileCompressor::default().write_header(&mut header).unwrap();
+        assert_eq!(
+            header, VERSION,
+            "another version of pco's format needs another crate::FORMAT"
+        );
+    }
+}
