@@ -83,6 +83,55 @@ CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
     JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.leaf;
 COMMENT ON VIEW gemba.partitions IS 'every partition of the managed tables: range, size, whether it is sealed (rls, no_grants), and when it will be retired';
 
+-- Looks into tables that nobody else may read, and tells how much there is, not what.
+CREATE FUNCTION gemba._history()
+  RETURNS TABLE (partition oid, segments bigint, row_count numeric, late_rows bigint, raw_bytes bigint, stored_bytes bigint,
+                 first_at timestamptz, last_at timestamptz)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS $body$
+  DECLARE
+    part record;
+  BEGIN
+    FOR part IN
+      SELECT f.ftrelid AS partition, s.oid AS segments, l.oid AS late, c.relname, coalesce(p.time_zone, 'UTC') AS zone,
+             coalesce((SELECT o.option_value::bigint FROM pg_options_to_table(f.ftoptions) AS o WHERE o.option_name = 'raw_bytes'), 0) AS raw
+        FROM pg_foreign_table f
+        JOIN pg_foreign_server v ON v.oid = f.ftserver AND v.srvname = 'gemba_history'
+       CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS c (option_name, relname)
+        JOIN pg_class s ON s.relname = c.relname AND s.relnamespace = 'gemba_history'::regnamespace
+        JOIN pg_class l ON l.relname = c.relname || '_late' AND l.relnamespace = s.relnamespace
+        LEFT JOIN pg_inherits i ON i.inhrelid = f.ftrelid
+        LEFT JOIN gemba.partition_sets p ON p.parent = i.inhparent
+       WHERE c.option_name = 'segments'
+    LOOP
+      partition := part.partition;
+      raw_bytes := part.raw;
+      stored_bytes := pg_total_relation_size(part.segments) + pg_total_relation_size(part.late);
+      EXECUTE format(
+        'SELECT count(*), coalesce(sum(row_count), 0), (SELECT count(*) FROM gemba_history.%I),
+                min(first_at)::timestamptz, max(last_at)::timestamptz FROM gemba_history.%I',
+        part.relname || '_late', part.relname)
+        INTO segments, row_count, late_rows, first_at, last_at;
+      RETURN NEXT;
+    END LOOP;
+  END
+  $body$;
+
+CREATE VIEW gemba.history WITH (security_invoker = true) AS
+  SELECT i.inhparent::pg_catalog.regclass AS parent,
+         h.partition::pg_catalog.regclass AS partition,
+         (h.row_count OPERATOR(pg_catalog.+) h.late_rows)::bigint AS rows,
+         h.late_rows,
+         h.segments,
+         h.raw_bytes,
+         h.stored_bytes,
+         pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) nullif(h.stored_bytes, 0)::numeric, 1) AS ratio,
+         h.first_at,
+         h.last_at
+    FROM gemba._history() AS h
+    LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid OPERATOR(pg_catalog.=) h.partition;
+COMMENT ON VIEW gemba.history IS 'compressed partitions: their rows, how many of them are late, in how many segments, the bytes they take up and took up before, and their first and last time';
+
 CREATE VIEW gemba.rollups WITH (security_invoker = true) AS
   SELECT d.id, d.rollup, d.source, d.bucket, d.time_zone, d.group_by, d.measures,
          d.refreshed_at, d.refresh_ms, d.ranges_changed, d.rows_changed,
@@ -180,6 +229,7 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
   AS $body$
   DECLARE
     gone oid[];
+    segments text;
     orphan record;
   BEGIN
     SELECT array_agg(objid) INTO gone FROM pg_event_trigger_dropped_objects()
@@ -189,19 +239,19 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
     END IF;
     DELETE FROM gemba.partition_sets WHERE parent::oid = ANY (gone);
     DELETE FROM gemba.compression_policies WHERE parent::oid = ANY (gone);
-    -- Segments go with their partition, and late rows with their segments.
-    FOR orphan IN
-      SELECT c.relname
-        FROM pg_class c
-       WHERE c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
-         AND NOT EXISTS (
-           SELECT FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
-            CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS o
-            WHERE s.srvname = 'gemba_history' AND o.option_name = 'segments'
-              AND c.relname IN (o.option_value, o.option_value || '_late'))
-    LOOP
-      EXECUTE format('DROP TABLE gemba_history.%I', orphan.relname);
-    END LOOP;
+    -- Segments go with their partition, and late rows with their segments: in one statement, because this trigger
+    -- notices it too.
+    SELECT string_agg(format('gemba_history.%I', c.relname), ', ') INTO segments
+      FROM pg_class c
+     WHERE c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
+       AND NOT EXISTS (
+         SELECT FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
+          CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS o
+          WHERE s.srvname = 'gemba_history' AND o.option_name = 'segments'
+            AND c.relname IN (o.option_value, o.option_value || '_late'));
+    IF segments IS NOT NULL THEN
+      EXECUTE 'DROP TABLE ' || segments;
+    END IF;
     -- A rollup whose table is gone leaves triggers on its source.
     FOR orphan IN
       SELECT t.tgname, n.nspname, c.relname

@@ -153,7 +153,7 @@ GRANT EXECUTE ON FUNCTION
 -- Operation: the application's own servers and jobs ------------------------------------------------
 GRANT SELECT ON ALL TABLES IN SCHEMA gemba TO service_role;
 GRANT EXECUTE ON FUNCTION
-    gemba._leaves(oid, text), gemba._check_lease(interval), gemba._require_current_snapshots(text), gemba.available_migrations(),
+    gemba._leaves(oid, text), gemba._history(), gemba._check_lease(interval), gemba._require_current_snapshots(text), gemba.available_migrations(),
     gemba.maintain_partitions(), gemba.refresh_rollup(text), gemba.refresh_rollups(),
     gemba.schedule(text, text, text, text, text, interval, int, interval, boolean), gemba.unschedule(text),
     gemba.enable_job(text, boolean), gemba.run_job_now(text), gemba.run_due_jobs(int), gemba.expire_job_runs(),
@@ -225,9 +225,15 @@ COMMENT ON FUNCTION gemba.undeploy(text, boolean) IS 'takes a module''s tables a
 COMMENT ON FUNCTION gemba.migrate(text, int) IS 'brings one module up or down to a version (NULL: the latest)';
 COMMENT ON FUNCTION gemba.available_migrations() IS 'every migration that this version of the extension carries, with its checksum';
 COMMENT ON FUNCTION gemba.manage_partitions(regclass, interval, int, interval, text, text, text[]) IS 'keeps a table''s partitions by time: step, number to make ahead, age at which they are retired (dropped, detached or archived), time zone of the boundaries, columns of the unique index of each partition';
+COMMENT ON FUNCTION gemba.compress_after(regclass, name[], text, interval) IS 'has partitions compressed that ended longer ago than that: segment_by names the columns that tell one series from another, order_by the time by which the table is partitioned; gemba.maintain_partitions() does it';
+COMMENT ON FUNCTION gemba.stop_compressing(regclass) IS 'lets a table''s partitions be from now on, compressed or not; returns whether they were compressed';
+COMMENT ON FUNCTION gemba.compress_partition(regclass) IS 'compresses one partition now, beside its readers and writers; returns its rows';
+COMMENT ON FUNCTION gemba.decompress_partition(regclass) IS 'makes a compressed partition an ordinary table again; returns its rows';
+COMMENT ON FUNCTION gemba.verify_history(regclass) IS 'reads all segments of a compressed partition, or of all, and returns what is damaged: no row when all is well';
+COMMENT ON FUNCTION gemba._history() IS 'what gemba.history shows';
 COMMENT ON FUNCTION gemba.unmanage_partitions(regclass) IS 'stops keeping a table''s partitions; returns whether it was managed';
 COMMENT ON FUNCTION gemba.ensure_partitions(regclass, timestamptz, timestamptz) IS 'makes the partitions that are missing for the half-open range of times';
-COMMENT ON FUNCTION gemba.maintain_partitions() IS 'makes partitions ahead and retires expired ones, for all managed tables; one row for each thing done, deferred or failed';
+COMMENT ON FUNCTION gemba.maintain_partitions() IS 'makes partitions ahead, compresses closed ones and retires expired ones, for all managed tables; one row for each thing done, deferred or failed';
 COMMENT ON FUNCTION gemba.create_rollup(text, regclass, text, interval, text[], jsonb, text) IS 'makes a table of aggregates by time bucket and group that refreshes keep exact; measures are structured, never SQL';
 COMMENT ON FUNCTION gemba.drop_rollup(text) IS 'drops a rollup, its live view and its triggers';
 COMMENT ON FUNCTION gemba.unfreeze_rollup(text, timestamptz, timestamptz) IS 'says that the source rows of a range are all there again (re-attached, reloaded): the next refresh computes it from them; returns the number of frozen ranges freed';

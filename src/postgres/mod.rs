@@ -7,6 +7,8 @@ pub mod caller;
 pub mod composite;
 pub mod cursor;
 pub mod deadline;
+pub mod descriptor;
+pub mod heap;
 pub mod json;
 pub mod json_text;
 pub mod json_value;

@@ -202,7 +202,7 @@ pub fn mantissa(stored: &[u8]) -> Option<(i64, u16)> {
 pub fn of_mantissa(mantissa: i64, scale: u16) -> pg_sys::Datum {
     let mut scratch = Scratch::default();
     scratch.datum(mantissa, scale);
-    super::varlena::of_bytes(scratch.body())
+    varlena::of_bytes(scratch.body())
 }
 
 /// Words of a numeric: its length, head and weight, and the digits of 64 bits shifted by up to three decimals.
@@ -256,7 +256,10 @@ impl Scratch {
         let words: &mut [u16] = {
             // SAFETY: words of two bytes in the room of half as many words of four.
             unsafe {
-                std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast::<u16>(), self.words.len() * 2)
+                std::slice::from_raw_parts_mut(
+                    self.words.as_mut_ptr().cast::<u16>(),
+                    self.words.len() * 2,
+                )
             }
         };
         let short = scale <= SHORT_SCALE >> SHORT_SCALE_SHIFT && (-64..=63).contains(&weight);
@@ -478,5 +481,40 @@ mod tests {
     #[pg_test(error = "the number cannot be computed with")]
     fn far_too_many_digits() {
         let _ = read("1e4000");
+    }
+
+    /// Directly built values are the ones that the server's own input would have stored.
+    #[pg_test]
+    fn numerics_are_what_the_server_writes() {
+        for (scaled, text) in [
+            (0_i64, "0.0000"),
+            (1, "0.0001"),
+            (-1, "-0.0001"),
+            (12_300, "1.2300"),
+            (47_624_300, "4762.4300"),
+            (9_999_999_999, "999999.9999"),
+            (-9_999_999_999, "-999999.9999"),
+            (10_000_000, "1000.0000"),
+        ] {
+            // SAFETY: the datum is a numeric, made for this call.
+            #[expect(unsafe_code, reason = "reads a datum made above")]
+            let value = unsafe { AnyNumeric::from_datum(super::of_mantissa(scaled, 4), false) };
+            let same = spi::read_row(
+                "SELECT $1::text = $2, $1 = $2::numeric(10,4), pg_column_size($1) <= pg_column_size($2::numeric(10,4))",
+                &[value.into(), text.into()],
+                |row| {
+                    Ok((
+                        row.get::<bool>(1)?,
+                        row.get::<bool>(2)?,
+                        row.get::<bool>(3)?,
+                    ))
+                },
+            );
+            assert_eq!(
+                same.ok().flatten(),
+                Some((Some(true), Some(true), Some(true))),
+                "{text}"
+            );
+        }
     }
 }

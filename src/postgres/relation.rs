@@ -101,9 +101,11 @@ pub unsafe fn name_of(relation: pg_sys::Relation) -> String {
         let schema = if schema.is_null() {
             String::new()
         } else {
-            std::ffi::CStr::from_ptr(schema).to_string_lossy().into_owned()
+            std::ffi::CStr::from_ptr(schema)
+                .to_string_lossy()
+                .into_owned()
         };
-        spi::qualified(&schema, pgrx::name_data_to_str(&row.relname))
+        spi::qualified(&schema, name_data_to_str(&row.relname))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The SQL functions of the history tier.
 
 use super::policy::Policy;
-use super::{compress, decompress};
+use super::{compress, decompress, verify};
 use crate::engine::partitions::set::{Parent, Set};
 use crate::error::{Error, Result};
 use crate::postgres::names::Names;
@@ -53,11 +53,11 @@ fn stop_compressing(parent: PgRelation) -> Result<bool, ErrorReport> {
 fn compress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
     let partition = Relation::open(relation::oid(partition))?;
     role::require_owner(&partition)?;
-    let rows = role::as_extension(|| {
+    let done = role::as_extension(|| {
         let (set, range) = compress::place_of(&partition)?;
         compress::partition(&set, &range)
     })?;
-    Ok(rows as i64)
+    Ok(done.rows)
 }
 
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
@@ -75,4 +75,36 @@ fn decompress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
         decompress::partition(&set, &range)
     })?;
     Ok(rows as i64)
+}
+
+#[pg_extern(schema = "gemba", stable, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn verify_history(
+    partition: default!(Option<PgRelation>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(partition, String),
+            name!(segment, String),
+            name!(problem, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let asked = match partition {
+        Some(partition) => vec![relation::oid(partition)],
+        None => verify::partitions()?,
+    };
+    let mut findings = Vec::new();
+    for partition in asked {
+        let partition = Relation::open(partition)?;
+        role::require_owner(&partition)?;
+        if partition.kind == 'f' {
+            findings.extend(role::as_extension(|| verify::partition(&partition))?);
+        }
+    }
+    Ok(TableIterator::new(findings.into_iter().map(|finding| {
+        (finding.partition, finding.segment, finding.problem)
+    })))
 }

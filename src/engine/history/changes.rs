@@ -59,8 +59,7 @@ pub unsafe fn between(
             let ended = pg_sys::ffi::pg_guard_ffi_boundary(|| {
                 // In portions, between which a cancel is heard.
                 for _ in 0..MANY {
-                    let tuple =
-                        heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                    let tuple = heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
                     if tuple.is_null() {
                         return true;
                     }

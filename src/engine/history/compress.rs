@@ -7,12 +7,12 @@
 #![expect(unsafe_code, reason = "works with snapshots and tuples of the server")]
 
 use super::changes::{self, Changes};
+use super::cut::{Cut, Span};
 use super::layout::{Layout, Shape};
 use super::policy::Policy;
 use super::store::Store;
 use super::swap;
 use super::tables;
-use super::cut::{Cut, Span};
 use super::writer::Writer;
 use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::{KeyType, Leaf, Set};
@@ -30,7 +30,58 @@ pub struct Prepared {
     foreign: Relation,
     policy: Policy,
     /// What the segments hold is what this one sees.
-    snapshot: pg_sys::Snapshot,
+    snapshot: Kept,
+}
+
+impl Prepared {
+    /// The partition, as SQL writes it.
+    pub fn partition(&self) -> String {
+        self.old.sql()
+    }
+
+    /// What it takes up, with its indexes.
+    pub fn bytes(&self) -> Result<i64> {
+        bytes_of(&[self.old.oid])
+    }
+}
+
+/// What a partition is once it is compressed.
+pub struct Done {
+    pub rows: i64,
+    /// With indexes.
+    pub bytes: i64,
+}
+
+fn bytes_of(tables: &[pg_sys::Oid]) -> Result<i64> {
+    Ok(spi::read_one::<i64>(
+        "SELECT coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(t)), 0)::bigint FROM pg_catalog.unnest($1) AS t",
+        &[tables.to_vec().into()],
+    )?
+    .unwrap_or(0))
+}
+
+/// A snapshot that is kept beyond the sub-transaction in which it was taken.
+struct Kept(pg_sys::Snapshot);
+
+impl Kept {
+    fn latest() -> Self {
+        // SAFETY: plain calls in a transaction.
+        Self(unsafe {
+            pg_sys::RegisterSnapshotOnOwner(
+                pg_sys::GetLatestSnapshot(),
+                pg_sys::TopTransactionResourceOwner,
+            )
+        })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: registered there, and let go of once.
+        unsafe {
+            pg_sys::UnregisterSnapshotFromOwner(self.0, pg_sys::TopTransactionResourceOwner);
+        }
+    }
 }
 
 /// Rows that are taken from the cursor at once.
@@ -43,17 +94,17 @@ const BATCH: i64 = 10_000;
 pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
     let old = Relation::open(range.oid)?;
     // It conflicts with itself and with maintenance, and with no reader or writer.
-    if !lock::try_table(old.oid, pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE) {
+    if !lock::try_table(
+        old.oid,
+        pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE,
+    ) {
         return Err(leaf::busy(&old));
     }
     policy.check(set)?;
     let name = format!("{}_compressed", leaf::shorten(&old.name, 52));
-    let foreign = tables::make(&old, &old.schema, &name, policy, !set.unique_on.is_empty())?;
-    // SAFETY: registered until the transaction ends, or the partition is replaced.
-    let snapshot = unsafe {
-        pg_sys::RegisterSnapshotOnOwner(pg_sys::GetLatestSnapshot(), pg_sys::TopTransactionResourceOwner)
-    };
-    fill(set, &old, &foreign, policy, snapshot)?;
+    let foreign = tables::make(&old, &name, &old.name, policy, !set.unique_on.is_empty())?;
+    let snapshot = Kept::latest();
+    fill(set, &old, &foreign, policy, &snapshot)?;
     role::as_owner(old.owner, || {
         spi::write(&format!("ANALYZE {}", foreign.sql()), &[])
     })?;
@@ -70,7 +121,7 @@ pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
 ///
 /// # Errors
 /// `55P03` when the locks are not to be had within `gemba.lock_patience`.
-pub fn finish(set: &Set, prepared: Prepared) -> Result<u64> {
+pub fn finish(set: &Set, prepared: Prepared) -> Result<Done> {
     let Prepared {
         old,
         range,
@@ -82,22 +133,20 @@ pub fn finish(set: &Set, prepared: Prepared) -> Result<u64> {
     if !lock::try_table(old.oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
         return Err(leaf::busy(&old));
     }
-    // SAFETY: both snapshots are registered while they are used, and the table is locked.
-    let missed = unsafe {
-        let now = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-        let missed = changes::between(old.oid, snapshot, now);
-        pg_sys::UnregisterSnapshot(now);
-        pg_sys::UnregisterSnapshotFromOwner(snapshot, pg_sys::TopTransactionResourceOwner);
-        missed
-    };
+    // SAFETY: both snapshots are registered, and the table is locked.
+    let missed = unsafe { changes::between(old.oid, snapshot.0, Kept::latest().0) };
+    drop(snapshot);
     catch_up(set, &old, &foreign, &policy, &missed)?;
     swap::replace(set, &range, &old, &foreign)?;
-    rows_of(&foreign)
+    done(&foreign)
 }
 
-fn rows_of(foreign: &Relation) -> Result<u64> {
+fn done(foreign: &Relation) -> Result<Done> {
     let layout = Layout::of(foreign.oid)?;
-    let (segments, late) = (Relation::open(layout.segments)?, Relation::open(layout.late)?);
+    let (segments, late) = (
+        Relation::open(layout.segments)?,
+        Relation::open(layout.late)?,
+    );
     let rows = spi::read_one::<i64>(
         &format!(
             "SELECT (SELECT coalesce(pg_catalog.sum(row_count), 0)::bigint FROM {})
@@ -107,12 +156,21 @@ fn rows_of(foreign: &Relation) -> Result<u64> {
         ),
         &[],
     )?;
-    Ok(rows.unwrap_or(0) as u64)
+    Ok(Done {
+        rows: rows.unwrap_or(0),
+        bytes: bytes_of(&[segments.oid, late.oid])?,
+    })
 }
 
 /// Rows that came are late ones. Where rows went, or too many came, everything is copied anew, now that nobody
 /// writes: nobody is expected to write to a closed partition, so that hardly ever happens.
-fn catch_up(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, missed: &Changes) -> Result<()> {
+fn catch_up(
+    set: &Set,
+    old: &Relation,
+    foreign: &Relation,
+    policy: &Policy,
+    missed: &Changes,
+) -> Result<()> {
     if missed.went == 0 && missed.came.is_empty() {
         return Ok(());
     }
@@ -120,12 +178,7 @@ fn catch_up(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, miss
     if missed.went > 0 || missed.came.len() > changes::MANY {
         let segments = Relation::open(layout.segments)?;
         spi::write(&format!("TRUNCATE {}", segments.sql()), &[])?;
-        // SAFETY: as in `prepare`; unregistered when it has served.
-        unsafe {
-            let now = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-            fill(set, old, foreign, policy, now)?;
-            pg_sys::UnregisterSnapshot(now);
-        }
+        fill(set, old, foreign, policy, &Kept::latest())?;
         return Ok(());
     }
     let late = Relation::open(layout.late)?;
@@ -151,7 +204,13 @@ fn catch_up(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, miss
 }
 
 /// Copies the rows that the snapshot sees, in the order of keys and time, into segments.
-fn fill(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, snapshot: pg_sys::Snapshot) -> Result<()> {
+fn fill(
+    set: &Set,
+    old: &Relation,
+    foreign: &Relation,
+    policy: &Policy,
+    snapshot: &Kept,
+) -> Result<()> {
     let layout = Layout::of(foreign.oid)?;
     let store = Store::open(layout, pg_sys::RowExclusiveLock);
     let columns: Vec<_> = store
@@ -174,13 +233,13 @@ fn fill(set: &Set, old: &Relation, foreign: &Relation, policy: &Policy, snapshot
     );
     // SAFETY: the snapshot is registered, and taken off again in any case but an error's, which ends the
     // (sub-)transaction.
-    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
+    unsafe { pg_sys::PushActiveSnapshot(snapshot.0) };
     let copied = role::as_owner(old.owner, || copy(&sql, set, &store));
     // SAFETY: pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
     let span = copied?;
     store.close();
-    tables::note_cut(foreign, span)
+    tables::note(foreign, span, bytes_of(&[old.oid])?)
 }
 
 fn copy(sql: &str, set: &Set, store: &Store) -> Result<Span> {
@@ -210,7 +269,9 @@ fn copy(sql: &str, set: &Set, store: &Store) -> Result<Span> {
                 let table = pg_sys::SPI_tuptable;
                 let tuples = std::slice::from_raw_parts((*table).vals, (*table).numvals as usize);
                 if std::mem::take(&mut first) {
-                    let times = tuples.iter().map(|&tuple| time_of(tuple, (*table).tupdesc, &store.layout));
+                    let times = tuples
+                        .iter()
+                        .map(|&tuple| time_of(tuple, (*table).tupdesc, &store.layout));
                     writer.cut = Cut::new(set, span_of(set, times), of_dates);
                 }
                 for &tuple in tuples {
@@ -240,32 +301,40 @@ fn copy(sql: &str, set: &Set, store: &Store) -> Result<Span> {
 unsafe fn time_of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc, layout: &Layout) -> i64 {
     let mut is_null = false;
     // SAFETY: as the caller says; a partition key is never NULL.
-    let datum = unsafe {
-        pg_sys::heap_getattr(tuple, layout.order as i32 + 1, descriptor, &mut is_null)
-    };
+    let datum =
+        unsafe { pg_sys::heap_getattr(tuple, layout.order as i32 + 1, descriptor, &mut is_null) };
     layout.order_shape().int(datum)
 }
 
 /// The span that suits the first rows, which come in the order of keys and time: where time goes back, a new series
 /// begins.
 fn span_of(set: &Set, times: impl Iterator<Item = i64>) -> Span {
-    let times: Vec<i64> = times.filter(|&time| time != i64::MIN && time != i64::MAX).collect();
+    let times: Vec<i64> = times
+        .filter(|&time| time != i64::MIN && time != i64::MAX)
+        .collect();
     let (mut steps, mut length) = (0_u64, 0_i64);
     for pair in times.windows(2).filter(|pair| pair[1] > pair[0]) {
         steps += 1;
         length = length.saturating_add(pair[1].saturating_sub(pair[0]));
     }
-    let unit = if set.parent.key == KeyType::Date { DAY } else { 1 };
+    let unit = if set.parent.key == KeyType::Date {
+        DAY
+    } else {
+        1
+    };
     let start = times.first().copied().unwrap_or(0).saturating_mul(unit);
     let partition = set.floor(start)..set.next(start);
-    Span::choose(partition, steps.max(1) as f64 / (length.max(1) as f64 * unit as f64))
+    Span::choose(
+        partition,
+        steps.max(1) as f64 / (length.max(1) as f64 * unit as f64),
+    )
 }
 
 /// Compresses one partition of a managed table, or returns its rows when it is compressed already.
 ///
 /// # Errors
 /// `55000` when it is no partition of a table with a policy.
-pub fn partition(set: &Set, range: &Leaf) -> Result<u64> {
+pub fn partition(set: &Set, range: &Leaf) -> Result<Done> {
     let policy = Policy::of(&set.parent.relation)?;
     role::require_current_snapshots("a partition cannot be compressed")?;
     let prepared = prepare(set, range, &policy)?;

@@ -5,6 +5,9 @@ use crate::postgres::time::ServerZone;
 use gemba_core::calendar::{DAY, HOUR, Step};
 use std::ops::Range;
 
+/// A segment has no more rows than a synthetic tid can tell apart.
+pub const MOST_ROWS: usize = 65_000;
+
 /// Rows that a segment had best have: enough for what is the same in all of them to weigh little, few enough to be read
 /// quickly.
 const GOOD_ROWS: f64 = 1_500.0;
@@ -131,7 +134,13 @@ mod tests {
         assert_eq!(Span::choose(0..365 * DAY, rate(3_600.0)), Span::Month);
         assert_eq!(Span::choose(month, rate(86_400.0)), Span::Partition);
         assert_eq!(Span::choose(0..DAY, rate(600.0)), Span::Partition);
-        for span in [Span::Hour, Span::Day, Span::Week, Span::Month, Span::Partition] {
+        for span in [
+            Span::Hour,
+            Span::Day,
+            Span::Week,
+            Span::Month,
+            Span::Partition,
+        ] {
             assert_eq!(Span::named(span.name()), span);
         }
     }

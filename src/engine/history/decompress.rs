@@ -37,7 +37,9 @@ pub fn partition(set: &Set, range: &Leaf) -> Result<u64> {
         )
     })?;
     leaf::index(set, &new)?;
-    role::as_owner(old.owner, || spi::write(&format!("ANALYZE {}", new.sql()), &[]))?;
+    role::as_owner(old.owner, || {
+        spi::write(&format!("ANALYZE {}", new.sql()), &[])
+    })?;
     swap::replace(set, range, &old, &new)?;
     Ok(rows)
 }

@@ -8,6 +8,7 @@
 //! | the table | `segments` | the table in schema `gemba_history` that holds the segments |
 //! | the table | `unique` | whether (keys…, time) is unique |
 //! | the table | `cut` | where its segments are cut: at each `hour`, `day`, `week`, `month`, or for the whole `partition` |
+//! | the table | `raw_bytes` | what the same rows took up in an ordinary table, or would have |
 //! | a column | `column` | its number inside a segment, from 0; a column without is computed or was added later |
 //! | a column | `key` | its position among the keys, from 1 |
 //! | a column | `order` | that it is the time |
@@ -16,6 +17,7 @@
 
 use super::cut::Span;
 use crate::error::{Error, OrRaise, Result};
+use crate::postgres::descriptor;
 use gemba_segment::Kind;
 use pgrx::prelude::*;
 use std::cell::RefCell;
@@ -248,25 +250,34 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
         let segments_name = of_table
             .get("segments")
             .ok_or_else(|| wrong(&name, "it has no option \"segments\""))?;
-        let segments = table_of_history(segments_name)
-            .ok_or_else(|| wrong(&name, format!("there is no table {segments_name:?} in schema gemba_history")))?;
+        let segments = table_of_history(segments_name).ok_or_else(|| {
+            wrong(
+                &name,
+                format!("there is no table {segments_name:?} in schema gemba_history"),
+            )
+        })?;
         let late_name = late_name(segments_name);
-        let late = table_of_history(&late_name)
-            .ok_or_else(|| wrong(&name, format!("there is no table {late_name:?} in schema gemba_history")))?;
+        let late = table_of_history(&late_name).ok_or_else(|| {
+            wrong(
+                &name,
+                format!("there is no table {late_name:?} in schema gemba_history"),
+            )
+        })?;
         let owner = (*(*relation).rd_rel).relowner;
         for oid in [segments, late] {
             if owner_of(oid) != Some(owner) {
-                return Err(Error::denied("the segments belong to somebody else than the table")
-                    .detail(format!("table {name}, segments {segments_name:?}"))
-                    .hint("give both to one role"));
+                return Err(
+                    Error::denied("the segments belong to somebody else than the table")
+                        .detail(format!("table {name}, segments {segments_name:?}"))
+                        .hint("give both to one role"),
+                );
             }
         }
-        let descriptor = (*relation).rd_att;
-        let attributes = (*descriptor).natts as usize;
+        let attributes = (*(*relation).rd_att).natts as usize;
         let mut columns = Vec::with_capacity(attributes);
         let (mut keys, mut order) = (Vec::new(), None);
         for place in 0..attributes {
-            let attribute = &*pg_sys::TupleDescAttr(descriptor, place as i32);
+            let attribute = descriptor::attribute((*relation).rd_att, place);
             let given = if attribute.attisdropped {
                 HashMap::new()
             } else {
@@ -288,7 +299,7 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                 order = Some(place);
             }
             columns.push(Column {
-                name: pgrx::name_data_to_str(&attribute.attname).to_owned(),
+                name: name_data_to_str(&attribute.attname).to_owned(),
                 type_oid: attribute.atttypid,
                 typmod: attribute.atttypmod,
                 collation: attribute.attcollation,
@@ -300,7 +311,11 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
             });
         }
         keys.sort_unstable();
-        let stored = columns.iter().filter_map(|column| column.stored).map(|n| n + 1).max();
+        let stored = columns
+            .iter()
+            .filter_map(|column| column.stored)
+            .map(|n| n + 1)
+            .max();
         Ok(Layout {
             table,
             segments,

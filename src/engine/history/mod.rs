@@ -14,18 +14,22 @@
 //! - [`tables`]: the tables of a compressed partition
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
+//! - [`direct`]: segments that come ready-made, from an import
+//! - [`verify`]: finding damage
 //! - [`api`]: the SQL functions
 
 mod api;
 mod changes;
-mod compress;
-mod cut;
+pub mod compress;
+pub mod cut;
 mod decompress;
+pub mod direct;
 mod fdw;
 mod layout;
-mod policy;
+pub mod policy;
 mod store;
 mod swap;
 mod tables;
 mod values;
+mod verify;
 mod writer;

@@ -81,7 +81,8 @@ impl Policy {
         let horizon = self.horizon(set)?;
         let mut closed = Vec::new();
         for leaf in set.leaves()? {
-            if leaf.to <= horizon && Relation::find(leaf.oid)?.is_some_and(|leaf| leaf.kind == 'r') {
+            if leaf.to <= horizon && Relation::find(leaf.oid)?.is_some_and(|leaf| leaf.kind == 'r')
+            {
                 closed.push(leaf);
             }
         }
@@ -112,21 +113,31 @@ impl Policy {
             &[table.oid.into()],
         )?;
         if key.as_deref() != Some(self.order_by.as_str()) {
-            return Err(Error::invalid("order_by is not the column that the table is partitioned by")
-                .detail(format!("order_by {:?}, table {}", self.order_by, table.sql()))
-                .hint(format!("give {:?}", key.unwrap_or_default())));
+            return Err(Error::invalid(
+                "order_by is not the column that the table is partitioned by",
+            )
+            .detail(format!(
+                "order_by {:?}, table {}",
+                self.order_by,
+                table.sql()
+            ))
+            .hint(format!("give {:?}", key.unwrap_or_default())));
         }
         let mut sorted: Vec<&String> = self.segment_by.iter().chain([&self.order_by]).collect();
         sorted.sort();
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::invalid("a column is named twice")
                 .detail(format!("column {:?}", pair[0]))
-                .hint("segment_by names columns that tell one series from another, order_by the time"));
+                .hint(
+                    "segment_by names columns that tell one series from another, order_by the time",
+                ));
         }
         if self.segment_by.len() > MOST_KEYS {
             return Err(Error::invalid("segment_by names too many columns")
                 .detail(format!("{} columns", self.segment_by.len()))
-                .hint(format!("name up to {MOST_KEYS}: those that tell one series from another")));
+                .hint(format!(
+                    "name up to {MOST_KEYS}: those that tell one series from another"
+                )));
         }
         let mut unique: Vec<&String> = set.unique_on.iter().collect();
         unique.sort();
@@ -135,7 +146,10 @@ impl Policy {
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 "what is unique in the table could not be kept so in segments",
             )
-            .detail(format!("unique_on {:?}, segment_by and order_by {sorted:?}", set.unique_on))
+            .detail(format!(
+                "unique_on {:?}, segment_by and order_by {sorted:?}",
+                set.unique_on
+            ))
             .hint("segment_by and order_by together must be the columns of unique_on"));
         }
         let after = &self.after;
@@ -173,9 +187,16 @@ fn refuse_types(table: &Relation, segment_by: &[String]) -> Result<()> {
         },
     )?;
     let refuse = |column: &Facts, why: &str, hint: &str| {
-        Err(Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, why)
-            .detail(format!("column {:?} of {} is {}", column.name, table.sql(), column.type_sql))
-            .hint(hint))
+        Err(
+            Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, why)
+                .detail(format!(
+                    "column {:?} of {} is {}",
+                    column.name,
+                    table.sql(),
+                    column.type_sql
+                ))
+                .hint(hint),
+        )
     };
     for column in &columns {
         let Some(shape) = Shape::of(column.type_oid) else {
@@ -189,7 +210,8 @@ fn refuse_types(table: &Relation, segment_by: &[String]) -> Result<()> {
             continue;
         }
         // Values that are equal and yet look different would be one series to the index, and two to a segment.
-        if matches!(shape, Shape::Numeric | Shape::Float4 | Shape::Float8) || !column.deterministic {
+        if matches!(shape, Shape::Numeric | Shape::Float4 | Shape::Float8) || !column.deterministic
+        {
             return refuse(
                 column,
                 "segments cannot be told apart by this column",
@@ -197,7 +219,10 @@ fn refuse_types(table: &Relation, segment_by: &[String]) -> Result<()> {
             );
         }
     }
-    if let Some(name) = segment_by.iter().find(|name| !columns.iter().any(|column| column.name == **name)) {
+    if let Some(name) = segment_by
+        .iter()
+        .find(|name| !columns.iter().any(|column| column.name == **name))
+    {
         return Err(Error::invalid("segment_by names a generated column")
             .detail(format!("column {name:?}"))
             .hint("name columns that are stored"));

@@ -6,7 +6,7 @@
 
 use super::layout::{Layout, Shape};
 use crate::error::{Error, OrRaise, Result};
-use crate::postgres::varlena;
+use crate::postgres::{descriptor, varlena};
 use gemba_segment::{Damage, Segment};
 use pg_sys::Datum;
 use pgrx::prelude::*;
@@ -49,9 +49,14 @@ impl Stored {
     /// # Errors
     /// `XX001` with where the damage is; `0A000` for a newer format.
     pub fn open(&self, store: &Store) -> Result<Segment<'_>> {
-        let segment = Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
+        let segment =
+            Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
         if segment.rows() != self.rows || segment.columns() != store.layout.stored {
-            return Err(damaged_because(store, self, "its head does not fit its row"));
+            return Err(damaged_because(
+                store,
+                self,
+                "its head does not fit its row",
+            ));
         }
         for column in store.layout.columns.iter() {
             if let (Some(number), Some(shape)) = (column.stored, column.shape)
@@ -85,9 +90,15 @@ pub fn damaged(store: &Store, stored: &Stored, damage: &Damage) -> Error {
 fn damaged_because(store: &Store, stored: &Stored, why: &str) -> Error {
     // SAFETY: the relation is open.
     let table = unsafe { crate::postgres::relation::name_of(store.relation) };
-    Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "a segment is damaged")
-        .detail(format!("table {table}, row {}: {why}", tid_text(&stored.tid)))
-        .hint("restore the partition from a backup; gemba.verify_history() lists all that is damaged")
+    Error::new(
+        PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+        "a segment is damaged",
+    )
+    .detail(format!(
+        "table {table}, row {}: {why}",
+        tid_text(&stored.tid)
+    ))
+    .hint("restore the partition from a backup; gemba.verify_history() lists all that is damaged")
 }
 
 /// `(block,row)`, as ctid is written.
@@ -197,7 +208,11 @@ impl Store {
         values[self.attributes() - 1] = varlena::of_bytes(new.data);
         // SAFETY: as many values as the table has columns, of their types.
         unsafe {
-            pg_sys::heap_form_tuple((*self.relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr())
+            pg_sys::heap_form_tuple(
+                (*self.relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            )
         }
     }
 
@@ -296,16 +311,15 @@ impl OfKey {
         let order = store.layout.order_shape();
         // SAFETY: attribute numbers and operators are those of the table's own columns and their types.
         unsafe {
-            let descriptor = (*store.relation).rd_att;
             let mut add = |attribute: usize, strategy: u32, value: Option<Datum>| {
-                let facts = &*pg_sys::TupleDescAttr(descriptor, attribute as i32 - 1);
+                let facts = descriptor::attribute((*store.relation).rd_att, attribute - 1);
                 let mut key = pg_sys::ScanKeyData::default();
                 match value {
                     None => pg_sys::ScanKeyEntryInitialize(
                         &raw mut key,
                         (pg_sys::SK_ISNULL | pg_sys::SK_SEARCHNULL) as i32,
                         attribute as i16,
-                        pg_sys::InvalidStrategy as u16,
+                        0,
                         pg_sys::InvalidOid,
                         pg_sys::InvalidOid,
                         pg_sys::InvalidOid,
@@ -390,4 +404,3 @@ fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
         pg_sys::get_opcode(operator)
     }
 }
-

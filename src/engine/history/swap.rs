@@ -21,12 +21,20 @@ pub fn replace(set: &Set, range: &Leaf, old: &Relation, new: &Relation) -> Resul
     role::as_owner(parent.owner, || {
         backend::as_own_ddl(|| -> Result<()> {
             spi::write(
-                &format!("ALTER TABLE {} DETACH PARTITION {}", parent.sql(), old.sql()),
+                &format!(
+                    "ALTER TABLE {} DETACH PARTITION {}",
+                    parent.sql(),
+                    old.sql()
+                ),
                 &[],
             )?;
             spi::write(&format!("DROP {} {}", kind(old), old.sql()), &[])?;
             spi::write(
-                &format!("ALTER TABLE {} RENAME TO {}", new.sql(), spi::ident(&old.name)),
+                &format!(
+                    "ALTER TABLE {} RENAME TO {}",
+                    new.sql(),
+                    spi::ident(&old.name)
+                ),
                 &[],
             )?;
             Ok(())
@@ -37,5 +45,9 @@ pub fn replace(set: &Set, range: &Leaf, old: &Relation, new: &Relation) -> Resul
 }
 
 fn kind(table: &Relation) -> &'static str {
-    if table.kind == 'f' { "FOREIGN TABLE" } else { "TABLE" }
+    if table.kind == 'f' {
+        "FOREIGN TABLE"
+    } else {
+        "TABLE"
+    }
 }

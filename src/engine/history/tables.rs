@@ -55,12 +55,19 @@ fn columns(table: &Relation) -> Result<Vec<Column>> {
 }
 
 /// Makes the tables for a partition with the columns of `like` (the partition that is to be replaced, or the
-/// parent), all empty, and the foreign one of this name, not attached yet.
-pub fn make(like: &Relation, schema: &str, name: &str, policy: &Policy, unique: bool) -> Result<Relation> {
+/// parent), all empty: the foreign one of this name, not attached yet, and behind it one for segments of that name, or one
+/// like it.
+pub fn make(
+    like: &Relation,
+    name: &str,
+    segments: &str,
+    policy: &Policy,
+    unique: bool,
+) -> Result<Relation> {
     let columns = columns(like)?;
-    let segments = free_name(name)?;
+    let segments = free_name(segments)?;
     let owner = spi::ident(&role::name(like.owner));
-    let foreign = spi::qualified(schema, name);
+    let foreign = spi::qualified(&like.schema, name);
     let segments_sql = spi::qualified("gemba_history", &segments);
     let late_sql = spi::qualified("gemba_history", &late_name(&segments));
     let mut statements = vec![
@@ -98,11 +105,17 @@ fn named(table: &str) -> Result<Relation> {
 }
 
 fn find<'c>(columns: &'c [Column], name: &str) -> Result<&'c Column> {
-    columns.iter().find(|column| column.name == name).ok_or_else(|| {
-        Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN, "the table has no such column")
+    columns
+        .iter()
+        .find(|column| column.name == name)
+        .ok_or_else(|| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+                "the table has no such column",
+            )
             .detail(format!("column {name:?}"))
             .hint("call gemba.compress_after() with the columns that the table has now")
-    })
+        })
 }
 
 fn segment_table(table: &str, columns: &[Column], policy: &Policy) -> Result<String> {
@@ -113,14 +126,20 @@ fn segment_table(table: &str, columns: &[Column], policy: &Policy) -> Result<Str
         "row_count int NOT NULL".to_owned(),
     ];
     for (position, name) in policy.segment_by.iter().enumerate() {
-        definitions.push(format!("key_{} {}", position + 1, find(columns, name)?.plain()));
+        definitions.push(format!(
+            "key_{} {}",
+            position + 1,
+            find(columns, name)?.plain()
+        ));
     }
     definitions.push("data bytea NOT NULL".to_owned());
     Ok(format!("CREATE TABLE {table} ({})", definitions.join(", ")))
 }
 
 fn segment_index(table: &str, policy: &Policy) -> String {
-    let mut key: Vec<_> = (1..=policy.segment_by.len()).map(|n| format!("key_{n}")).collect();
+    let mut key: Vec<_> = (1..=policy.segment_by.len())
+        .map(|n| format!("key_{n}"))
+        .collect();
     key.push("last_at".to_owned());
     format!("CREATE INDEX ON {table} ({})", key.join(", "))
 }
@@ -144,7 +163,13 @@ fn late_index(table: &str, policy: &Policy, unique: bool) -> String {
     format!("CREATE {unique}INDEX ON {table} ({})", key.join(", "))
 }
 
-fn foreign_table(table: &str, segments: &str, columns: &[Column], policy: &Policy, unique: bool) -> String {
+fn foreign_table(
+    table: &str,
+    segments: &str,
+    columns: &[Column],
+    policy: &Policy,
+    unique: bool,
+) -> String {
     let mut definitions = Vec::with_capacity(columns.len());
     let mut number = 0;
     for column in columns {
@@ -157,7 +182,11 @@ fn foreign_table(table: &str, segments: &str, columns: &[Column], policy: &Polic
                 number += 1;
             }
         }
-        if let Some(position) = policy.segment_by.iter().position(|name| *name == column.name) {
+        if let Some(position) = policy
+            .segment_by
+            .iter()
+            .position(|name| *name == column.name)
+        {
             options.push(format!("\"key\" '{}'", position + 1));
         }
         if column.name == policy.order_by {
@@ -185,12 +214,33 @@ fn foreign_table(table: &str, segments: &str, columns: &[Column], policy: &Polic
     )
 }
 
-/// Says in the partition's options where its segments are cut.
-pub fn note_cut(foreign: &Relation, span: Span) -> Result<()> {
-    let add = if Layout::of(foreign.oid)?.cut.is_some() { "SET" } else { "ADD" };
+/// Takes the index of a segment table away while it is filled.
+pub fn drop_index(segments: pg_sys::Oid) -> Result<()> {
+    let indexes = spi::read_all(
+        "SELECT indexrelid::pg_catalog.regclass::text FROM pg_catalog.pg_index WHERE indrelid = $1",
+        &[segments.into()],
+        |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
+    )?;
+    for index in indexes {
+        spi::write(&format!("DROP INDEX {index}"), &[])?;
+    }
+    Ok(())
+}
+
+/// And makes it again.
+pub fn index(segments: pg_sys::Oid, policy: &Policy) -> Result<()> {
+    let segments = Relation::open(segments)?;
+    spi::write(&segment_index(&segments.sql(), policy), &[])?;
+    Ok(())
+}
+
+/// Says in a new partition's options where its segments are cut, and what the same rows took up before (or would).
+pub fn note(foreign: &Relation, span: Span, raw_bytes: i64) -> Result<()> {
+    let known = Layout::of(foreign.oid)?.cut.is_some();
+    let add = if known { "SET" } else { "ADD" };
     spi::write(
         &format!(
-            "ALTER FOREIGN TABLE {} OPTIONS ({add} cut {})",
+            "ALTER FOREIGN TABLE {} OPTIONS ({add} cut {}, {add} raw_bytes '{raw_bytes}')",
             foreign.sql(),
             spi::literal(span.name())
         ),
@@ -204,7 +254,11 @@ pub fn note_cut(foreign: &Relation, span: Span) -> Result<()> {
 fn free_name(name: &str) -> Result<String> {
     let mut number = 0;
     loop {
-        let suffix = if number == 0 { String::new() } else { format!("_{number}") };
+        let suffix = if number == 0 {
+            String::new()
+        } else {
+            format!("_{number}")
+        };
         let room = NAME_BYTES - suffix.len() - layout::LATE.len();
         let free = format!("{}{suffix}", leaf::shorten(name, room));
         let taken = spi::read_one::<bool>(

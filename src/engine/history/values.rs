@@ -72,7 +72,7 @@ impl<'b> Cells<'b> {
         let made = match &column.values {
             Values::Constant(scalar) => vec![datum(shape, scalar)],
             // Where most rows have an entry of their own, making all of them first saves nothing.
-            Values::Bytes(bytes) if bytes.is_dictionary() => (0..bytes.entries())
+            Values::Bytes(bytes) if bytes.has_dictionary() => (0..bytes.len_of_dictionary())
                 .map(|code| datum(shape, &Scalar::Bytes(bytes.entry(code as u32))))
                 .collect(),
             _ => Vec::new(),
@@ -89,7 +89,12 @@ impl<'b> Cells<'b> {
     /// The value of a row; None is NULL.
     #[inline(always)]
     pub fn get(&mut self, row: usize) -> Option<Datum> {
-        if self.column.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+        if self
+            .column
+            .nulls
+            .as_ref()
+            .is_some_and(|nulls| nulls.is_null(row))
+        {
             return None;
         }
         Some(match &self.column.values {
@@ -99,9 +104,13 @@ impl<'b> Cells<'b> {
             Values::Float4(bits) => Datum::from(bits[row]),
             Values::Float8(bits) => Datum::from(bits[row]),
             Values::Numbers { mantissas, scale } => self.number.datum(mantissas[row], *scale),
-            Values::MixedNumbers(numbers) => match numbers.other(row) {
+            Values::MixedNumbers {
+                mantissas,
+                scales,
+                others,
+            } => match others.other(row) {
                 Some(bytes) => copy(&mut self.bytes, self.shape, bytes),
-                None => self.number.datum(numbers.mantissas[row], numbers.scales[row]),
+                None => self.number.datum(mantissas[row], scales[row]),
             },
             Values::Bytes(bytes) if !self.made.is_empty() => self.made[bytes.code(row) as usize],
             Values::Bytes(bytes) => copy(&mut self.bytes, self.shape, bytes.entry(bytes.code(row))),
@@ -115,7 +124,11 @@ impl<'b> Cells<'b> {
 
 /// Bytes as a datum in room that is used again.
 fn copy(room: &mut Vec<u64>, shape: Shape, bytes: &[u8]) -> Datum {
-    let header = if shape == Shape::Uuid { 0 } else { pg_sys::VARHDRSZ };
+    let header = if shape == Shape::Uuid {
+        0
+    } else {
+        pg_sys::VARHDRSZ
+    };
     let size = header + bytes.len();
     room.clear();
     room.resize(size.div_ceil(8).max(2), 0);

@@ -2,16 +2,14 @@
 
 #![expect(unsafe_code, reason = "reads and compares the server's values")]
 
-use super::cut::Cut;
+use super::cut::{Cut, MOST_ROWS};
 use super::store::{NewSegment, Store};
 use super::values;
 use crate::error::{Error, Result};
+use crate::postgres::descriptor;
 use gemba_segment::ColumnBuilder;
 use pg_sys::Datum;
 use pgrx::prelude::*;
-
-/// A segment has no more rows than a synthetic tid can tell apart.
-pub const MOST_ROWS: usize = 65_000;
 
 /// Gathers the rows of one segment after the other, and writes them.
 pub struct Writer<'s> {
@@ -71,7 +69,8 @@ impl<'s> Writer<'s> {
         // SAFETY: as the caller says.
         unsafe {
             let full = self.gathered() >= MOST_ROWS;
-            if self.gathered() == 0 || time >= self.until || full || !self.same_keys(values, nulls) {
+            if self.gathered() == 0 || time >= self.until || full || !self.same_keys(values, nulls)
+            {
                 self.flush()?;
                 self.begin(values, nulls, time);
             }
@@ -102,7 +101,9 @@ impl<'s> Writer<'s> {
                     let column = &layout.columns[place];
                     // SAFETY: both are of the column's type. Bit for bit: values that are equal but look different
                     // (1.0 and 1.00) are kept apart, and each as it is.
-                    unsafe { same(column.type_oid, *key, values[place]) }
+                    unsafe {
+                        descriptor::same(*key, values[place], descriptor::storage(column.type_oid))
+                    }
                 }
             }
         })
@@ -123,8 +124,8 @@ impl<'s> Writer<'s> {
                     .iter()
                     .map(|&place| {
                         (!nulls[place]).then(|| {
-                            let (by_value, length) = storage(layout.columns[place].type_oid);
-                            pg_sys::datumCopy(values[place], by_value, length)
+                            let storage = descriptor::storage(layout.columns[place].type_oid);
+                            descriptor::copy(values[place], storage)
                         })
                     })
                     .collect()
@@ -141,9 +142,12 @@ impl<'s> Writer<'s> {
         pgrx::check_for_interrupts!();
         self.encoded.clear();
         gemba_segment::encode_into(&self.builders, &mut self.encoded).map_err(|error| {
-            Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a segment cannot be written")
-                .detail(error.to_string())
-                .hint("please report this")
+            Error::new(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                "a segment cannot be written",
+            )
+            .detail(error.to_string())
+            .hint("please report this")
         })?;
         self.store.insert(&NewSegment {
             first: self.first,
@@ -160,27 +164,4 @@ impl<'s> Writer<'s> {
         }
         Ok(())
     }
-}
-
-/// Whether a type is passed by value, and its length.
-pub fn storage(type_oid: pg_sys::Oid) -> (bool, i32) {
-    let (mut length, mut by_value, mut align) = (0_i16, false, 0);
-    // SAFETY: the out-pointers are live.
-    unsafe {
-        pg_sys::get_typlenbyvalalign(
-            type_oid,
-            &raw mut length,
-            &raw mut by_value,
-            &raw mut align,
-        );
-    }
-    (by_value, i32::from(length))
-}
-
-/// # Safety
-/// Both datums are of the type.
-unsafe fn same(type_oid: pg_sys::Oid, a: Datum, b: Datum) -> bool {
-    let (by_value, length) = storage(type_oid);
-    // SAFETY: as the caller says.
-    unsafe { pg_sys::datum_image_eq(a, b, by_value, length) }
 }

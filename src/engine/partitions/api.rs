@@ -2,6 +2,8 @@
 
 use super::leaf;
 use super::set::{KeyType, Leaf, Parent, Set};
+use crate::engine::history::compress;
+use crate::engine::history::policy::Policy;
 use crate::engine::rollups;
 use crate::engine::rollups::definition::Rollup;
 use crate::error::{Error, OrRaise, Result};
@@ -233,6 +235,8 @@ fn maintain_partitions() -> Result<
             ready.push(*set);
         }
     }
+    // The long part of compressing, which nobody waits for, also before those locks.
+    let prepared = prepare_closed(&sets, &mut actions);
     for set in ready {
         // Patience is for the first lock only: whoever waits while holding one makes others wait.
         let holding = actions
@@ -240,7 +244,60 @@ fn maintain_partitions() -> Result<
             .any(|action| RETIRED.contains(&action.action));
         attempt(set, &mut actions, |set| retire_expired(set, holding));
     }
+    for (set, prepared) in prepared {
+        attempt(set, &mut actions, |set| replace_closed(set, prepared));
+    }
     Ok(TableIterator::new(rows(actions)))
+}
+
+/// Months that one run compresses of a table. A backlog is worked off by several, each of which lets go of its locks.
+const MOST_COMPRESSED: usize = 12;
+
+/// Writes the segments of what is closed and will not be retired at once.
+fn prepare_closed(
+    sets: &[pg_sys::Oid],
+    actions: &mut Vec<Action>,
+) -> Vec<(pg_sys::Oid, compress::Prepared)> {
+    let mut prepared = Vec::new();
+    for set in sets {
+        let mut closed = Vec::new();
+        attempt(*set, actions, |set| {
+            if let Some(policy) = Policy::find(set.parent.relation.oid)? {
+                role::require_current_snapshots("partitions cannot be maintained")?;
+                let horizon = horizon(set)?.unwrap_or(i64::MIN);
+                closed = policy.closed(set)?;
+                closed.retain(|leaf| leaf.to > horizon);
+                closed.truncate(MOST_COMPRESSED);
+            }
+            Ok(Vec::new())
+        });
+        for leaf in closed {
+            attempt(*set, actions, |set| {
+                let policy = Policy::of(&set.parent.relation)?;
+                prepared.push((
+                    set.parent.relation.oid,
+                    compress::prepare(set, &leaf, &policy)?,
+                ));
+                Ok(Vec::new())
+            });
+        }
+    }
+    prepared
+}
+
+fn replace_closed(set: &Set, prepared: compress::Prepared) -> Result<Vec<Action>> {
+    let partition = prepared.partition();
+    let before = prepared.bytes()?;
+    let done = compress::finish(set, prepared)?;
+    Ok(vec![Action {
+        parent: set.parent.relation.sql(),
+        partition: Some(partition),
+        action: "compressed",
+        detail: Some(format!(
+            "{} rows, from {before} bytes to {}",
+            done.rows, done.bytes
+        )),
+    }])
 }
 
 /// Runs one set's work in a sub-transaction; a failure becomes a row and spares the other sets.

@@ -167,7 +167,7 @@ pub fn revoke_default_grants(leaf: &Relation) -> Result<()> {
 }
 
 /// `<parent>_p20180701`: sorts by time. Names that are cut, or taken, get a suffix.
-fn free_name(set: &Set, from: i64) -> Result<String> {
+pub fn free_name(set: &Set, from: i64) -> Result<String> {
     let parent = &set.parent.relation;
     let label = calendar::label(set.step, from, &set.grid);
     for attempt in 0..100 {

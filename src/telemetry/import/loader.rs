@@ -1,19 +1,22 @@
 //! Taking readings to their partitions.
 //!
-//! A month that the table does not have yet is built beside it, without indexes and in full speed, and
+//! A month that the table does not have yet, and that is closed, is written as segments where the table is
+//! compressed. Any other new month is built beside the table, without indexes and in full speed, and
 //! attached when everything is in: its rows are written sensor by sensor, so that the index is built
 //! without sorting and a chart of one sensor reads neighbouring pages. Everything else, rows for months
 //! that exist and rows that may be there twice, goes through a temporary table and one INSERT … ON
 //! CONFLICT DO NOTHING a file.
 
-use super::heap::{HeapWriter, numeric};
+use super::segments::{Closed, Encoder, Series};
 use super::sensors::Sensor;
+use crate::engine::history::direct::Direct;
 use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::Set;
 use crate::engine::rollups::capture;
 use crate::error::Result;
+use crate::postgres::heap::HeapWriter;
 use crate::postgres::relation::Relation;
-use crate::postgres::spi;
+use crate::postgres::{numeric, spi};
 use gemba_core::ranges::RangeSet;
 use gemba_core::wide_csv::MISSING;
 use pgrx::prelude::*;
@@ -44,11 +47,24 @@ pub struct Tally {
 }
 
 /// A partition in the making.
-struct NewLeaf {
-    relation: Relation,
-    writer: HeapWriter,
-    from: i64,
-    to: i64,
+enum NewLeaf {
+    Ordinary {
+        relation: Relation,
+        writer: HeapWriter,
+        from: i64,
+        to: i64,
+    },
+    Compressed(Direct),
+}
+
+impl NewLeaf {
+    /// The first time that does not belong to it any more.
+    fn to(&self) -> i64 {
+        match self {
+            Self::Ordinary { to, .. } => *to,
+            Self::Compressed(month) => month.to,
+        }
+    }
 }
 
 /// Rows held back, as columns.
@@ -57,6 +73,29 @@ struct Held {
     leaf: i64,
     times: Vec<i64>,
     columns: Vec<Vec<i64>>,
+}
+
+/// What an interval between readings is taken for that nothing is known of.
+const MINUTE: i64 = 60_000_000;
+
+/// Readings that are there, of a column with gaps.
+#[derive(Default)]
+struct Present {
+    times: Vec<i64>,
+    values: Vec<i64>,
+}
+
+impl Present {
+    fn gather(&mut self, times: &[i64], values: &[i64]) {
+        self.times.clear();
+        self.values.clear();
+        for (&time, &value) in times.iter().zip(values) {
+            if value != MISSING {
+                self.times.push(time);
+                self.values.push(value);
+            }
+        }
+    }
 }
 
 /// What the executor would have to know of each sensor, as ready-made datums.
@@ -71,6 +110,10 @@ pub struct Loader {
     set: Set,
     /// Past the executor there are no triggers, checks or defaults: only where the table has none.
     direct: bool,
+    /// Months that are written as segments.
+    closed: Option<Closed>,
+    encoder: Encoder,
+    present: Present,
     /// By the start of their range.
     new_leaves: BTreeMap<i64, NewLeaf>,
     /// Existing partitions as `(from, to)`.
@@ -123,6 +166,9 @@ impl Loader {
         .unwrap_or(pg_sys::InvalidOid);
         Ok(Self {
             direct: may_write_directly(&set)?,
+            closed: Closed::of(&set)?,
+            encoder: Encoder::new(),
+            present: Present::default(),
             set,
             new_leaves: BTreeMap::new(),
             old_leaves: old_leaves.iter().map(|leaf| (leaf.from, leaf.to)).collect(),
@@ -187,9 +233,9 @@ impl Loader {
     /// The range of the partition, existing or not, that an instant belongs to.
     fn range_of(&self, instant: i64) -> (i64, i64) {
         if let Some((&from, leaf)) = self.new_leaves.range(..=instant).next_back()
-            && instant < leaf.to
+            && instant < leaf.to()
         {
-            return (from, leaf.to);
+            return (from, leaf.to());
         }
         if let Some(&range) = self
             .old_leaves
@@ -223,7 +269,7 @@ impl Loader {
         let (from, to) = self.range_of(first);
         let exists = self.old_leaves.contains(&(from, to));
         if !exists && !self.new_leaves.contains_key(&from) {
-            self.create_leaf(from, to)?;
+            self.create_leaf(from, to, &held.times)?;
         }
         let direct = self.direct && !exists;
         if direct {
@@ -249,7 +295,26 @@ impl Loader {
             } else {
                 None
             };
-            for (&instant, &value) in held.times.iter().zip(values) {
+            let mut rows = held.times.len();
+            if let Some(NewLeaf::Compressed(month)) = &mut leaf {
+                // What is not later than the last may be there already, and takes the long way below.
+                rows = held.times.partition_point(|&instant| instant <= after);
+                self.present.gather(&held.times[rows..], &values[rows..]);
+                let series = Series {
+                    sensor,
+                    key: fixed.id,
+                    times: &self.present.times,
+                    values: &self.present.values,
+                    plausible: (low, high),
+                    first_id: self.next_id,
+                };
+                let written = series.times.len() as u64;
+                tally.suspect += self.encoder.write(month, &series)?;
+                tally.readings += written;
+                tally.inserted += written;
+                self.next_id += written as i64;
+            }
+            for (&instant, &value) in held.times[..rows].iter().zip(values) {
                 if value == MISSING {
                     continue;
                 }
@@ -268,7 +333,7 @@ impl Loader {
                         datums[4] = equipment_type;
                         nulls[4] = false;
                     }
-                    datums[5] = numeric(value);
+                    datums[5] = numeric::of_mantissa(value, 4);
                     nulls[5] = false;
                     if let Some(unit) = fixed.unit {
                         datums[6] = unit;
@@ -282,8 +347,8 @@ impl Loader {
                     }
                 };
                 match &mut leaf {
-                    Some(leaf) if instant > after => {
-                        leaf.writer.push(fill);
+                    Some(NewLeaf::Ordinary { writer, .. }) if instant > after => {
+                        writer.push(fill);
                         tally.inserted += 1;
                     }
                     _ => self.late.push(fill),
@@ -297,23 +362,29 @@ impl Loader {
         Ok(())
     }
 
-    fn create_leaf(&mut self, from: i64, to: i64) -> Result<()> {
-        if self.direct {
-            let relation = leaf::build(&self.set, from)?;
-            let writer = HeapWriter::open(relation.oid, true);
-            self.new_leaves.insert(
-                from,
-                NewLeaf {
-                    relation,
-                    writer,
-                    from,
-                    to,
-                },
-            );
-        } else {
+    /// Makes the partition for a range whose first readings have these times.
+    fn create_leaf(&mut self, from: i64, to: i64, times: &[i64]) -> Result<()> {
+        if !self.direct {
             leaf::create(&self.set, from, to)?;
             self.old_leaves.push((from, to));
+            return Ok(());
         }
+        let new = match &self.closed {
+            Some(closed) if closed.contains(&(from..to)) => {
+                let step = super::usual_step(times).unwrap_or(MINUTE);
+                NewLeaf::Compressed(closed.month(&self.set, from..to, step)?)
+            }
+            _ => {
+                let relation = leaf::build(&self.set, from)?;
+                NewLeaf::Ordinary {
+                    writer: HeapWriter::open(relation.oid, true),
+                    relation,
+                    from,
+                    to,
+                }
+            }
+        };
+        self.new_leaves.insert(from, new);
         Ok(())
     }
 
@@ -332,17 +403,27 @@ impl Loader {
         let readings = self.set.parent.relation.clone();
         let new_leaves = std::mem::take(&mut self.new_leaves);
         let count = new_leaves.len();
-        for (number, leaf) in new_leaves.into_values().enumerate() {
+        for (number, new) in new_leaves.into_values().enumerate() {
             pgrx::check_for_interrupts!();
-            let rows = leaf.writer.finish();
-            leaf::index(&self.set, &leaf.relation)?;
-            leaf::attach(&self.set, &leaf.relation, leaf.from, leaf.to)?;
-            // The planner would otherwise know nothing of the table until autovacuum comes by.
-            spi::write(&format!("ANALYZE {}", leaf.relation.sql()), &[])?;
+            let (name, rows) = match new {
+                NewLeaf::Compressed(month) => month.attach(&self.set)?,
+                NewLeaf::Ordinary {
+                    relation,
+                    writer,
+                    from,
+                    to,
+                } => {
+                    let rows = writer.finish();
+                    leaf::index(&self.set, &relation)?;
+                    leaf::attach(&self.set, &relation, from, to)?;
+                    // The planner would otherwise know nothing of the table until autovacuum comes by.
+                    spi::write(&format!("ANALYZE {}", relation.sql()), &[])?;
+                    (relation.name, rows)
+                }
+            };
             notice!(
-                "gemba: partition {} of {count}: {}, {rows} rows",
-                number + 1,
-                leaf.relation.name
+                "gemba: partition {} of {count}: {name}, {rows} rows",
+                number + 1
             );
         }
         for (from, to) in self.touched.iter() {

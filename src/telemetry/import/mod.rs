@@ -3,12 +3,12 @@
 //! - [`source`]: files and sent lines, parsed in a thread of their own
 //! - [`sensors`]: the sensors behind a file's columns
 //! - [`loader`]: readings to their partitions
-//! - [`heap`]: writing rows at full speed
+//! - [`segments`]: readings of closed months as segments, past any ordinary table
 //!
 //! One import is one transaction: it succeeds as a whole or leaves nothing behind.
 
-mod heap;
 mod loader;
+mod segments;
 mod sensors;
 mod source;
 

@@ -3,19 +3,28 @@
 //! - [`plan`]: how large a partition is, and by which ways it can be read
 //! - [`scan`]: reading it, row by row
 
+#![expect(unsafe_code, reason = "called by the server")]
+
 mod plan;
 mod scan;
 
 use crate::error::{Error, OrRaise};
-use crate::postgres::c_function::{Call, argument, c_function, null};
+use crate::postgres::c_function::{Call, argument, c_function};
 use pgrx::prelude::*;
 
-c_function!(gemba_history_handler, pg_finfo_gemba_history_handler, handler());
-c_function!(gemba_history_validator, pg_finfo_gemba_history_validator, validator());
+c_function!(
+    gemba_history_handler,
+    pg_finfo_gemba_history_handler,
+    handler()
+);
+c_function!(
+    gemba_history_validator,
+    pg_finfo_gemba_history_validator,
+    validator()
+);
 
 /// # Safety
 /// Called by the server.
-#[expect(unsafe_code, reason = "makes a node of the server's")]
 unsafe fn handler(_: Call) -> pg_sys::Datum {
     // SAFETY: a node that the server keeps as long as it wants to.
     let mut routine =
@@ -30,14 +39,21 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
 ///
 /// # Safety
 /// Called by the server with an array of texts and the catalog's oid.
-#[expect(unsafe_code, reason = "reads the server's arguments")]
 unsafe fn validator(call: Call) -> pg_sys::Datum {
     // SAFETY: the server passes what the function is declared with.
     unsafe {
         let given = argument(call, 0)
             .and_then(|datum| Vec::<String>::from_datum(datum, false))
             .unwrap_or_default();
-        let known = ["segments", "unique", "cut", "column", "key", "order"];
+        let known = [
+            "segments",
+            "unique",
+            "cut",
+            "raw_bytes",
+            "column",
+            "key",
+            "order",
+        ];
         for option in given {
             let name = option.split('=').next().unwrap_or_default();
             if !known.contains(&name) {
@@ -52,7 +68,6 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
                 .or_raise();
             }
         }
-        null(call);
-        pg_sys::Datum::null()
     }
+    pg_sys::Datum::null()
 }

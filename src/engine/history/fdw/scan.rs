@@ -7,6 +7,7 @@ use super::super::store::{Everything, Store};
 use super::super::values::Cells;
 use crate::error::OrRaise;
 use gemba_segment::Buffer;
+use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
@@ -20,8 +21,9 @@ pub fn register(routine: &mut pg_sys::FdwRoutine) {
 struct Scan {
     store: Option<Store>,
     segments: Option<Everything>,
-    /// What one segment needs, freed when the next one comes.
-    memory: PgMemoryContexts,
+    /// What one segment needs, freed when the next one comes. The server frees it with the query's memory, in which it
+    /// lies, so that it is nothing that this could own.
+    memory: pg_sys::MemoryContext,
     /// One for each stored column.
     buffers: Vec<Buffer>,
     /// Place in the row, and where its values come from. They borrow from `memory` and `buffers`, and are
@@ -61,7 +63,13 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
         let scan = Scan {
             store: Some(store),
             segments: None,
-            memory: PgMemoryContexts::new("gemba history scan"),
+            memory: pg_sys::AllocSetContextCreateInternal(
+                (*(*node).ss.ps.state).es_query_cxt,
+                c"gemba history scan".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            ),
             buffers: (0..stored).map(|_| Buffer::default()).collect(),
             cells: Vec::new(),
             row: 0,
@@ -86,7 +94,9 @@ unsafe extern "C-unwind" fn iterate(
         pg_sys::ExecClearTuple(slot);
         let scan = state(node);
         let snapshot = (*(*node).ss.ps.state).es_snapshot;
-        loop {
+        // The executor calls in memory that is freed after each row; what is made here lives as long as the query.
+        let row_memory = pg_sys::MemoryContextSwitchTo((*(*node).ss.ps.state).es_query_cxt);
+        let filled = loop {
             if scan.row < scan.rows {
                 let values = (*slot).tts_values;
                 let nulls = (*slot).tts_isnull;
@@ -97,12 +107,14 @@ unsafe extern "C-unwind" fn iterate(
                 }
                 scan.row += 1;
                 pg_sys::ExecStoreVirtualTuple(slot);
-                return slot;
+                break slot;
             }
             if !next_segment(scan, snapshot, slot) {
-                return next_late(scan, snapshot, slot);
+                break next_late(scan, snapshot, slot);
             }
-        }
+        };
+        pg_sys::MemoryContextSwitchTo(row_memory);
+        filled
     }
 }
 
@@ -125,14 +137,14 @@ unsafe fn next_segment(
             .segments
             .get_or_insert_with(|| Everything::begin(store, snapshot));
         scan.cells.clear();
-        scan.memory.reset();
+        pg_sys::MemoryContextReset(scan.memory);
         let Some(stored) = segments.next(store) else {
             return false;
         };
         let buffers = &mut scan.buffers;
         let attributes = store.layout.columns.len();
         std::slice::from_raw_parts_mut((*slot).tts_isnull, attributes).fill(true);
-        let cells = scan.memory.switch_to(|_| {
+        let cells = PgMemoryContexts::For(scan.memory).switch_to(|_| {
             // It lives as long as the slot in which it is pinned, or this memory.
             let segment: gemba_segment::Segment<'static> =
                 std::mem::transmute(stored.open(store).or_raise());

@@ -42,7 +42,7 @@ impl HeapWriter {
                 .collect();
             let memory = pg_sys::AllocSetContextCreateInternal(
                 pg_sys::CurrentMemoryContext,
-                c"gemba import batch".as_ptr(),
+                c"gemba batch".as_ptr(),
                 pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
@@ -131,52 +131,5 @@ impl HeapWriter {
             pg_sys::CommandCounterIncrement();
         }
         self.rows
-    }
-}
-
-/// A scaled value (× 10^4) as a `numeric(10,4)` datum, in the current memory context.
-pub fn numeric(scaled: i64) -> pg_sys::Datum {
-    // SAFETY: returns a palloc'd numeric; every i64 is valid input.
-    pg_sys::Datum::from(unsafe { pg_sys::int64_div_fast_to_numeric(scaled, 4) })
-}
-
-#[cfg(any(test, feature = "pg_test"))]
-#[pgrx::pg_schema]
-mod tests {
-    use pgrx::prelude::*;
-
-    /// Directly built values are the ones that the server's own input would have stored.
-    #[pg_test]
-    fn numerics_are_what_the_server_writes() {
-        for (scaled, text) in [
-            (0_i64, "0.0000"),
-            (1, "0.0001"),
-            (-1, "-0.0001"),
-            (12_300, "1.2300"),
-            (47_624_300, "4762.4300"),
-            (9_999_999_999, "999999.9999"),
-            (-9_999_999_999, "-999999.9999"),
-            (10_000_000, "1000.0000"),
-        ] {
-            // SAFETY: the datum is a numeric, made for this call.
-            #[expect(unsafe_code, reason = "reads a datum made above")]
-            let value = unsafe { AnyNumeric::from_datum(super::numeric(scaled), false) };
-            let same = crate::postgres::spi::read_row(
-                "SELECT $1::text = $2, $1 = $2::numeric(10,4), pg_column_size($1) <= pg_column_size($2::numeric(10,4))",
-                &[value.into(), text.into()],
-                |row| {
-                    Ok((
-                        row.get::<bool>(1)?,
-                        row.get::<bool>(2)?,
-                        row.get::<bool>(3)?,
-                    ))
-                },
-            );
-            assert_eq!(
-                same.ok().flatten(),
-                Some((Some(true), Some(true), Some(true))),
-                "{text}"
-            );
-        }
     }
 }
