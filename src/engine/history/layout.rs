@@ -10,6 +10,7 @@
 //! | the table | `cut` | where its segments are cut: at each `hour`, `day`, `week`, `month`, or for the whole `partition` |
 //! | the table | `raw_bytes` | what the same rows took up in an ordinary table, or would have |
 //! | a column | `column` | its number inside a segment, from 0; a column without is computed or was added later |
+//! | a column | `late` | its number in the table of late rows, from 1; a column without was added later |
 //! | a column | `key` | its position among the keys, from 1 |
 //! | a column | `order` | that it is the time |
 
@@ -113,6 +114,8 @@ pub struct Column {
     pub shape: Option<Shape>,
     /// Its number inside a segment.
     pub stored: Option<usize>,
+    /// Its place in a late row.
+    pub late: Option<usize>,
     /// `GENERATED … STORED`: computed when a segment is read.
     pub generated: bool,
     pub not_null: bool,
@@ -305,6 +308,7 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                 collation: attribute.attcollation,
                 shape: Shape::of(attribute.atttypid),
                 stored: number("column")?,
+                late: number("late")?.and_then(|number| number.checked_sub(1)),
                 generated: attribute.attgenerated != 0,
                 not_null: attribute.attnotnull,
                 dropped: attribute.attisdropped,

@@ -8,6 +8,7 @@
 //! - [`layout`]: which column of a partition stands where in its segments
 //! - [`values`]: values of rows into segments and out of them
 //! - [`store`]: the segment table
+//! - [`rows`]: the rows of a segment, decoded
 //! - [`writer`], [`cut`]: rows become segments, and where these end
 //! - [`fdw`]: reading and writing a compressed partition, for the server's executor
 //! - [`policy`]: which tables are compressed, how, and when a partition is closed
@@ -16,6 +17,8 @@
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
 //! - [`direct`]: segments that come ready-made, from an import
 //! - [`verify`]: finding damage
+//! - [`late`], [`unique`]: rows that come later, and whether there is such a row already
+//! - [`fold`]: late rows into segments
 //! - [`api`]: the SQL functions
 
 mod api;
@@ -25,11 +28,17 @@ pub mod cut;
 mod decompress;
 pub mod direct;
 mod fdw;
+mod fold;
+mod late;
 mod layout;
 pub mod policy;
+mod rows;
 mod store;
 mod swap;
 mod tables;
+mod unique;
 mod values;
 mod verify;
 mod writer;
+
+pub use fdw::register;

@@ -2,11 +2,25 @@
 //!
 //! - [`plan`]: how large a partition is, and by which ways it can be read
 //! - [`scan`]: reading it, row by row
+//! - [`places`]: which row is which while it is changed
+//! - [`modify`]: what all changes have in common
+//! - [`insert`], [`change`], [`truncate`]: INSERT and COPY, UPDATE and DELETE, TRUNCATE
+//! - [`claim`]: what others are changing at the same time
+//! - [`moved`]: rows that an UPDATE moves to another partition
 
 #![expect(unsafe_code, reason = "called by the server")]
 
+mod change;
+mod claim;
+mod insert;
+mod modify;
+mod moved;
+mod places;
 mod plan;
 mod scan;
+mod truncate;
+
+pub use places::{Places, changed_meanwhile, register};
 
 use crate::error::{Error, OrRaise};
 use crate::postgres::c_function::{Call, argument, c_function};
@@ -31,6 +45,7 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
         unsafe { PgBox::<pg_sys::FdwRoutine>::alloc_node(pg_sys::NodeTag::T_FdwRoutine) };
     plan::register(&mut routine);
     scan::register(&mut routine);
+    modify::register(&mut routine);
     pg_sys::Datum::from(routine.into_pg())
 }
 
@@ -51,6 +66,7 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
             "cut",
             "raw_bytes",
             "column",
+            "late",
             "key",
             "order",
         ];
@@ -70,4 +86,9 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
         }
     }
     pg_sys::Datum::null()
+}
+
+/// The ctid of a late row as one of the partition.
+pub fn late_tid(own: &pg_sys::ItemPointerData) -> pg_sys::ItemPointerData {
+    places::Row::Late(*own).tid()
 }

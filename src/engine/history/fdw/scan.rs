@@ -5,16 +5,31 @@
 use super::super::layout::Layout;
 use super::super::store::{Everything, Store};
 use super::super::values::Cells;
+use super::places::{Places, Row};
 use crate::error::OrRaise;
 use gemba_segment::Buffer;
 use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
     routine.BeginForeignScan = Some(begin);
     routine.IterateForeignScan = Some(iterate);
     routine.ReScanForeignScan = Some(rescan);
     routine.EndForeignScan = Some(end);
+}
+
+/// Does the query change the rows that this reads?
+///
+/// # Safety
+/// Called with the executor's own node.
+unsafe fn changed_by(node: *mut pg_sys::ForeignScanState) -> bool {
+    // SAFETY: as the caller says.
+    unsafe {
+        let plan = (*node).ss.ps.plan.cast::<pg_sys::Scan>();
+        pg_sys::ExecRelationIsTargetRelation((*node).ss.ps.state, (*plan).scanrelid)
+    }
 }
 
 /// A scan under way. It lies in the query's memory, and is dropped with it.
@@ -32,6 +47,9 @@ struct Scan {
     row: usize,
     rows: usize,
     late: Option<Late>,
+    /// What tells rows apart, in a query that changes them.
+    places: Option<Rc<RefCell<Places>>>,
+    place: usize,
 }
 
 struct Late {
@@ -59,7 +77,7 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
         let relation = (*node).ss.ss_currentRelation;
         let layout = Layout::need((*relation).rd_id);
         let stored = layout.stored;
-        let store = Store::open(layout, pg_sys::AccessShareLock);
+        let store = Store::open(Rc::clone(&layout), pg_sys::AccessShareLock);
         let scan = Scan {
             store: Some(store),
             segments: None,
@@ -75,6 +93,8 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
             row: 0,
             rows: 0,
             late: None,
+            places: changed_by(node).then(|| Places::of((*node).ss.ps.state, &layout)),
+            place: 0,
         };
         (*node).fdw_state = PgMemoryContexts::For((*(*node).ss.ps.state).es_query_cxt)
             .leak_and_drop_on_delete(scan)
@@ -105,8 +125,12 @@ unsafe extern "C-unwind" fn iterate(
                     *nulls.add(*place) = value.is_none();
                     *values.add(*place) = value.unwrap_or(pg_sys::Datum::null());
                 }
-                scan.row += 1;
                 pg_sys::ExecStoreVirtualTuple(slot);
+                if scan.places.is_some() {
+                    let (place, row) = (scan.place, scan.row);
+                    (*slot).tts_tid = Row::InSegment { place, row }.tid();
+                }
+                scan.row += 1;
                 break slot;
             }
             if !next_segment(scan, snapshot, slot) {
@@ -141,6 +165,9 @@ unsafe fn next_segment(
         let Some(stored) = segments.next(store) else {
             return false;
         };
+        if let Some(places) = &scan.places {
+            scan.place = places.borrow_mut().segment(&stored.tid);
+        }
         let buffers = &mut scan.buffers;
         let attributes = store.layout.columns.len();
         std::slice::from_raw_parts_mut((*slot).tts_isnull, attributes).fill(true);
@@ -198,18 +225,16 @@ unsafe fn next_late(
         ) {
             return slot;
         }
-        pg_sys::slot_getallattrs(late.slot);
-        let mut from = 0;
-        for (place, column) in store.layout.columns.iter().enumerate() {
-            if column.dropped {
-                *(*slot).tts_isnull.add(place) = true;
-                continue;
-            }
-            *(*slot).tts_values.add(place) = *(*late.slot).tts_values.add(from);
-            *(*slot).tts_isnull.add(place) = *(*late.slot).tts_isnull.add(from);
-            from += 1;
-        }
+        let width = store.layout.columns.len();
+        store.layout.of_late(
+            late.slot,
+            std::slice::from_raw_parts_mut((*slot).tts_values, width),
+            std::slice::from_raw_parts_mut((*slot).tts_isnull, width),
+        );
         pg_sys::ExecStoreVirtualTuple(slot);
+        if scan.places.is_some() {
+            (*slot).tts_tid = Row::Late((*late.slot).tts_tid).tid();
+        }
         slot
     }
 }
