@@ -71,8 +71,20 @@ CREATE VIEW gemba.partitions WITH (security_invoker = true) AS
          l.from_time,
          l.to_time,
          greatest(c.reltuples, 0)::bigint AS estimated_rows,
-         pg_catalog.pg_total_relation_size(l.leaf) AS bytes,
-         c.relrowsecurity AS rls,
+         CASE WHEN c.relkind OPERATOR(pg_catalog.<>) 'f' THEN pg_catalog.pg_total_relation_size(l.leaf)
+              -- Of a compressed partition, what stands behind it.
+              ELSE (SELECT coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(b.oid)), 0)::bigint
+                      FROM pg_catalog.pg_foreign_table AS f
+                     CROSS JOIN LATERAL pg_catalog.pg_options_to_table(f.ftoptions) AS o
+                      JOIN pg_catalog.pg_class AS b
+                        ON b.relname OPERATOR(pg_catalog.=) o.option_value
+                        OR b.relname OPERATOR(pg_catalog.=) (o.option_value OPERATOR(pg_catalog.||) '_late')
+                      JOIN pg_catalog.pg_namespace AS n
+                        ON n.oid OPERATOR(pg_catalog.=) b.relnamespace AND n.nspname OPERATOR(pg_catalog.=) 'gemba_history'
+                     WHERE f.ftrelid OPERATOR(pg_catalog.=) l.leaf AND o.option_name OPERATOR(pg_catalog.=) 'segments')
+         END AS bytes,
+         -- Foreign tables cannot have it: what protects them is that nobody has a grant.
+         c.relrowsecurity OR c.relkind OPERATOR(pg_catalog.=) 'f' AS rls,
          c.relacl IS NULL OR NOT EXISTS (
            SELECT FROM pg_catalog.aclexplode(c.relacl) AS a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner
          ) AS no_grants,

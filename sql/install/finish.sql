@@ -234,7 +234,7 @@ COMMENT ON FUNCTION gemba._history() IS 'what gemba.history shows';
 COMMENT ON FUNCTION gemba.unmanage_partitions(regclass) IS 'stops keeping a table''s partitions; returns whether it was managed';
 COMMENT ON FUNCTION gemba.ensure_partitions(regclass, timestamptz, timestamptz) IS 'makes the partitions that are missing for the half-open range of times';
 COMMENT ON FUNCTION gemba.maintain_partitions() IS 'makes partitions ahead, compresses closed ones and retires expired ones, for all managed tables; one row for each thing done, deferred or failed';
-COMMENT ON FUNCTION gemba.create_rollup(text, regclass, text, interval, text[], jsonb, text) IS 'makes a table of aggregates by time bucket and group that refreshes keep exact; measures are structured, never SQL';
+COMMENT ON FUNCTION gemba.create_rollup(text, regclass, text, interval, text[], jsonb, text, interval) IS 'makes a table of aggregates by time bucket and group that refreshes keep exact, partitioned by time if asked for; measures are structured, never SQL';
 COMMENT ON FUNCTION gemba.drop_rollup(text) IS 'drops a rollup, its live view and its triggers';
 COMMENT ON FUNCTION gemba.unfreeze_rollup(text, timestamptz, timestamptz) IS 'says that the source rows of a range are all there again (re-attached, reloaded): the next refresh computes it from them; returns the number of frozen ranges freed';
 COMMENT ON FUNCTION gemba.refresh_rollup(text) IS 'recomputes the buckets of one rollup that changed, those of its source rollups first';

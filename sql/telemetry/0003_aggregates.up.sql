@@ -1,4 +1,5 @@
--- Hours from readings, days (of the site's calendar) from hours.
+-- Hours from readings, days (of the site's calendar) from hours. The months of the hours are those of the
+-- readings.
 
 SELECT gemba.create_rollup('telemetry.hourly_aggregates', 'telemetry.sensor_readings', 'timestamp',
   '1 hour', ARRAY['sensor_id'], '[
@@ -6,9 +7,10 @@ SELECT gemba.create_rollup('telemetry.hourly_aggregates', 'telemetry.sensor_read
     {"name": "sum_value", "function": "sum", "column": "reading_value"},
     {"name": "min_value", "function": "min", "column": "reading_value"},
     {"name": "max_value", "function": "max", "column": "reading_value"},
-    {"name": "avg_value", "function": "avg", "column": "reading_value"}]');
+    {"name": "avg_value", "function": "avg", "column": "reading_value"}]',
+  time_zone => 'Asia/Bangkok', partition_by => '1 month');
 SELECT gemba.create_rollup('telemetry.daily_aggregates', 'telemetry.hourly_aggregates', 'bucket',
-  '1 day', ARRAY['sensor_id'], time_zone => 'Asia/Bangkok');
+  '1 day', ARRAY['sensor_id'], time_zone => 'Asia/Bangkok', partition_by => '1 year');
 COMMENT ON TABLE telemetry.hourly_aggregates IS 'count, sum, min, max and average of each sensor''s readings by the hour; refreshed by telemetry.refresh()';
 COMMENT ON TABLE telemetry.daily_aggregates IS 'the same by the site''s day, from midnight to midnight in Asia/Bangkok';
 

@@ -29,4 +29,5 @@ pub mod spi;
 pub mod subtransaction;
 pub mod time;
 pub mod trigger;
+pub mod type_cache;
 pub mod varlena;

@@ -19,6 +19,7 @@ pub struct Relation {
 /// A column of a table.
 #[derive(Debug, Clone)]
 pub struct Column {
+    pub type_oid: pg_sys::Oid,
     /// Its type as SQL writes it, without a length.
     pub type_name: String,
     pub not_null: bool,
@@ -64,9 +65,17 @@ impl Relation {
         spi::qualified(&self.schema, &self.name)
     }
 
+    /// What DDL calls it.
+    pub fn ddl_kind(&self) -> &'static str {
+        match self.kind {
+            'f' => "FOREIGN TABLE",
+            _ => "TABLE",
+        }
+    }
+
     pub fn column(&self, name: &str) -> Result<Column> {
         spi::read_row(
-            "SELECT pg_catalog.format_type(a.atttypid, NULL), a.attnotnull
+            "SELECT pg_catalog.format_type(a.atttypid, NULL), a.attnotnull, a.atttypid
                FROM pg_catalog.pg_attribute a
               WHERE a.attrelid = $1 AND a.attname = $2::name AND a.attnum > 0 AND NOT a.attisdropped",
             &[self.oid.into(), name.into()],
@@ -74,6 +83,7 @@ impl Relation {
                 Ok(Column {
                     type_name: row.get::<String>(1)?.unwrap_or_default(),
                     not_null: row.get::<bool>(2)?.unwrap_or(false),
+                    type_oid: row.get::<pg_sys::Oid>(3)?.unwrap_or(pg_sys::InvalidOid),
                 })
             },
         )?

@@ -24,5 +24,6 @@ pub const MODULE: Module = Module {
         migration!("telemetry", 4, "0004_import", "import"),
         migration!("telemetry", 5, "0005_jobs", "jobs"),
         migration!("telemetry", 6, "0006_audit", "audit"),
+        migration!("telemetry", 7, "0007_history", "history"),
     ],
 };

@@ -124,8 +124,11 @@ pub fn unwatch(root: &Relation) -> Result<bool> {
     Ok(changed)
 }
 
-/// A new partition of an audited table.
+/// A new partition of an audited table. (Foreign tables have no triggers that see all rows of a statement.)
 pub fn watch_leaf(parent: pg_sys::Oid, leaf: &Relation) -> Result<()> {
+    if leaf.kind == 'f' {
+        return Ok(());
+    }
     if let Some(options) = options(parent)? {
         watch(leaf, &options)?;
     }

@@ -86,9 +86,51 @@ fn manage_partitions(
     time::ServerZone::named(time_zone)?;
     check_key(&parent, time::step(&step)?)?;
     refuse_wide_rollups(&parent, time::step(&step)?)?;
-    let oid = parent.relation.oid;
+    let mut unique_on = unique_on;
+    if let Some(rollup) = rollups::table::rollup_in(&parent.relation)? {
+        let zone = time::ServerZone::named(time_zone)?;
+        rollups::definition::refuse_cut_buckets(
+            &rollup.table.sql(),
+            (rollup.step, &rollup.zone),
+            (time::step(&step)?, &zone),
+        )?;
+        unique_on.get_or_insert_with(|| rollups::table::key(&rollup));
+    }
     let actions = role::as_extension(|| {
-        spi::write(
+        manage(
+            &parent,
+            &step,
+            premake,
+            retain.as_ref(),
+            on_expire,
+            time_zone,
+            unique_on,
+        )
+    })?;
+    Ok(TableIterator::new(rows(actions)))
+}
+
+/// Has the partitions of a rollup's own table kept, for ever and one ahead: a refresh makes what it needs.
+pub fn keep(
+    table: pg_sys::Oid,
+    step: &Interval,
+    time_zone: &str,
+    unique_on: Vec<String>,
+) -> Result<()> {
+    let parent = Parent::open(table)?;
+    manage(&parent, step, 1, None, "detach", time_zone, Some(unique_on)).map(drop)
+}
+
+fn manage(
+    parent: &Parent,
+    step: &Interval,
+    premake: i32,
+    retain: Option<&Interval>,
+    on_expire: &str,
+    time_zone: &str,
+    unique_on: Option<Vec<String>>,
+) -> Result<Vec<Action>> {
+    spi::write(
         "INSERT INTO gemba.partition_sets (parent, step, premake, retain, on_expire, time_zone, unique_on)
          VALUES ($1, $2, $3, $4, $5, $6, $7::name[])
          ON CONFLICT (parent) DO UPDATE SET step = excluded.step, premake = excluded.premake,
@@ -96,17 +138,15 @@ fn manage_partitions(
            time_zone = excluded.time_zone, unique_on = excluded.unique_on",
         &[
             parent.relation.oid.into(),
-            step.into(),
+            (*step).into(),
             premake.into(),
-            retain.into(),
+            retain.copied().into(),
             on_expire.into(),
             time_zone.into(),
             unique_on.into(),
         ],
         )?;
-        make_ahead(&Set::of(oid)?)
-    })?;
-    Ok(TableIterator::new(rows(actions)))
+    make_ahead(&Set::of(parent.relation.oid)?)
 }
 
 fn check_key(parent: &Parent, step: Step) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Making and retiring one partition.
 
 use super::set::{Leaf, Set};
+use crate::engine::rollups::definition::Rollup;
 use crate::engine::{audit, rollups};
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
@@ -74,6 +75,7 @@ pub fn create(set: &Set, from: i64, to: i64) -> Result<String> {
     let leaf = build(set, from)?;
     index(set, &leaf)?;
     attach(set, &leaf, from, to)?;
+    rollups::leaves::made_empty(set.parent.relation.oid, leaf.oid, from, to)?;
     Ok(leaf.sql())
 }
 
@@ -112,10 +114,15 @@ pub fn index(set: &Set, leaf: &Relation) -> Result<()> {
         return Ok(());
     }
     let columns: Vec<_> = set.unique_on.iter().map(|name| spi::ident(name)).collect();
+    // A rollup has one row for the group of NULL.
+    let nulls = match Rollup::id_of(set.parent.relation.oid)? {
+        Some(_) => " NULLS NOT DISTINCT",
+        None => "",
+    };
     role::as_owner(leaf.owner, || {
         spi::write(
             &format!(
-                "CREATE UNIQUE INDEX ON {} ({})",
+                "CREATE UNIQUE INDEX ON {} ({}){nulls}",
                 leaf.sql(),
                 columns.join(", ")
             ),
@@ -236,7 +243,10 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
     let relation = Relation::open(leaf.oid)?;
     role::as_owner(parent.owner, || -> Result<()> {
         if set.on_expire == "drop" {
-            spi::write(&format!("DROP TABLE {}", relation.sql()), &[])?;
+            spi::write(
+                &format!("DROP {} {}", relation.ddl_kind(), relation.sql()),
+                &[],
+            )?;
         } else {
             spi::write(
                 &format!(
@@ -257,7 +267,11 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
             // With the extension's rights: the archive belongs to it, and takes no objects from others.
             let relation = make_name_free_in_archive(&relation)?;
             spi::write(
-                &format!("ALTER TABLE {} SET SCHEMA gemba_archive", relation.sql()),
+                &format!(
+                    "ALTER {} {} SET SCHEMA gemba_archive",
+                    relation.ddl_kind(),
+                    relation.sql()
+                ),
                 &[],
             )?;
             return Ok(Some("archived"));
@@ -271,11 +285,16 @@ pub fn retire(set: &Set, leaf: &Leaf, holding: bool) -> Result<Option<&'static s
 }
 
 /// Two tables of one name in different schemas have partitions of one name too, and a month that was archived and
-/// made again has the name of the first; so have their indexes.
+/// made again has the name of the first; so have their indexes (a foreign table has none).
 fn make_name_free_in_archive(leaf: &Relation) -> Result<Relation> {
     if let Some(name) = free_in_archive(&leaf.name)? {
         spi::write(
-            &format!("ALTER TABLE {} RENAME TO {}", leaf.sql(), spi::ident(&name)),
+            &format!(
+                "ALTER {} {} RENAME TO {}",
+                leaf.ddl_kind(),
+                leaf.sql(),
+                spi::ident(&name)
+            ),
             &[],
         )?;
     }

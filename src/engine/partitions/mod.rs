@@ -14,4 +14,4 @@ pub mod leaf;
 pub mod ready;
 pub mod set;
 
-pub use api::{ensure_written, horizon};
+pub use api::{ensure_written, horizon, keep};

@@ -3,6 +3,7 @@
 use super::capture;
 use super::definition::{self, Measure, Rollup};
 use super::refresh::{self, Outcome};
+use super::table;
 use crate::engine::partitions::set::Set;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::relation::{self, Relation};
@@ -15,6 +16,10 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "they have names and defaults in SQL"
+)]
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn create_rollup(
@@ -25,6 +30,7 @@ fn create_rollup(
     group_by: Option<Vec<String>>,
     measures: default!(Option<JsonB>, "NULL"),
     time_zone: default!(&str, "'UTC'"),
+    partition_by: default!(Option<Interval>, "NULL"),
 ) -> Result<i32, ErrorReport> {
     let source = Relation::open(relation::oid(source))?;
     role::require_owner(&source)?;
@@ -75,6 +81,9 @@ fn create_rollup(
     let (schema, name) = target(rollup)?;
     let step = time::step(&bucket)?;
     let zone = time::ServerZone::named(time_zone)?;
+    if let Some(partition_by) = &partition_by {
+        definition::refuse_cut_buckets(rollup, (step, &zone), (time::step(partition_by)?, &zone))?;
+    }
     // The caller is known now; the catalog is the extension's.
     Ok(role::as_extension(|| {
         let source_rollup = Rollup::id_of(source.oid)?;
@@ -82,6 +91,7 @@ fn create_rollup(
             Some(id) => {
                 let parent = Rollup::by_id(id)?;
                 definition::refuse_unless_nested(rollup, step, &zone, &parent)?;
+                refuse_wide(&source, rollup, step)?;
                 definition::inherit_measures(given, &parent)?
             }
             None => {
@@ -101,7 +111,9 @@ fn create_rollup(
                 zone,
                 group_by,
                 measures,
+                retires: false,
             },
+            partition_by.as_ref(),
             &schema,
             &name,
         )
@@ -134,13 +146,25 @@ fn check_source(source: &Relation, time_column: &str, rollup: &str, step: Step) 
     if let Some(what) = strange {
         return Err(wrong(&what));
     }
+    refuse_wide(source, rollup, step)
+}
+
+fn refuse_wide(source: &Relation, rollup: &str, step: Step) -> Result<()> {
+    if source.kind != 'p' {
+        return Ok(());
+    }
     match Set::find(source.oid)? {
         Some(set) => definition::refuse_wider_than(rollup, step, set.step),
         None => Ok(()),
     }
 }
 
-fn create(mut definition: Rollup, schema: &str, name: &str) -> Result<i32> {
+fn create(
+    mut definition: Rollup,
+    partition_by: Option<&Interval>,
+    schema: &str,
+    name: &str,
+) -> Result<i32> {
     let source = definition.source.clone();
 
     // Writers that began before the triggers were there would go unnoticed: wait for them, in the
@@ -158,7 +182,9 @@ fn create(mut definition: Rollup, schema: &str, name: &str) -> Result<i32> {
     .next()
     .unwrap_or_default();
     definition.id = id;
-    role::as_owner(source.owner, || create_table(&definition, &table_sql))?;
+    role::as_owner(source.owner, || {
+        table::create(&definition, &table_sql, schema, partition_by.is_some())
+    })?;
     let oid = spi::read_one::<pg_sys::Oid>(
         "SELECT $1::pg_catalog.regclass::oid",
         &[table_sql.as_str().into()],
@@ -180,6 +206,9 @@ fn create(mut definition: Rollup, schema: &str, name: &str) -> Result<i32> {
             definition.zone.name().into(),
         ],
     )?;
+    if let Some(partition_by) = partition_by {
+        table::manage(&definition, partition_by)?;
+    }
     capture_from_now_on(&definition)?;
     let view = live_view(&definition, schema, name)?;
     role::as_owner(source.owner, || spi::write(&view, &[]))?;
@@ -221,62 +250,6 @@ fn target(rollup: &str) -> Result<(String, String)> {
             .detail(format!("rollup {rollup:?}"))
             .hint("write schema.table")),
     }
-}
-
-fn create_table(rollup: &Rollup, table: &str) -> Result<()> {
-    let select = rollup.select(&rollup.source.sql(), "'-infinity'", "'-infinity'");
-    spi::write(
-        &format!("CREATE TABLE {table} AS {select} WITH NO DATA"),
-        &[],
-    )?;
-    let mut changes = vec![
-        "ALTER COLUMN bucket SET NOT NULL".to_owned(),
-        "ENABLE ROW LEVEL SECURITY".to_owned(),
-    ];
-    for name in &rollup.group_by {
-        if rollup.source.column(name)?.not_null {
-            changes.push(format!("ALTER COLUMN {} SET NOT NULL", ident(name)));
-        }
-    }
-    for (name, expression) in rollup.derived() {
-        let generated = format!("GENERATED ALWAYS AS ({expression}) STORED");
-        // The type follows from the expression; asking the server needs the states to exist.
-        let type_name = spi::read_one::<String>(
-            &format!(
-                "SELECT pg_catalog.format_type(pg_catalog.pg_typeof(max({expression})), NULL) FROM {table}"
-            ),
-            &[],
-        )?
-        .unwrap_or_else(|| "numeric".into());
-        changes.push(format!(
-            "ADD COLUMN {} {type_name} {generated}",
-            ident(&name)
-        ));
-    }
-    spi::write(&format!("ALTER TABLE {table} {}", changes.join(", ")), &[])?;
-    let mut key: Vec<_> = rollup.group_by.iter().map(|name| ident(name)).collect();
-    key.push("bucket".to_owned());
-    spi::write(
-        &format!(
-            "CREATE UNIQUE INDEX ON {table} ({}) NULLS NOT DISTINCT",
-            key.join(", ")
-        ),
-        &[],
-    )?;
-    if !rollup.group_by.is_empty() {
-        // A refresh, and a chart over everything, go by time alone.
-        spi::write(&format!("CREATE INDEX ON {table} (bucket)"), &[])?;
-    }
-    let comment = format!(
-        "aggregates of {} by {}, kept by gemba.refresh_rollup()",
-        rollup.source.sql(),
-        time::interval_text(&rollup.bucket)
-    );
-    spi::write(
-        &format!("COMMENT ON TABLE {table} IS {}", literal(&comment)),
-        &[],
-    )?;
-    Ok(())
 }
 
 /// The rollup plus what is not refreshed yet, computed on the fly from the source.

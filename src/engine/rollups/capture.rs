@@ -143,7 +143,7 @@ pub fn unwatch(rollup: &Rollup) -> Result<()> {
 
 /// Statement triggers are not inherited: a new partition gets those of its parent's rollups.
 pub fn watch_truncate(parent: pg_sys::Oid, leaf: &Relation) -> Result<()> {
-    for rollup in rollups_on(parent)? {
+    for rollup in watchers(parent)? {
         create_truncate_trigger(rollup, leaf)?;
     }
     Ok(())
@@ -151,8 +151,8 @@ pub fn watch_truncate(parent: pg_sys::Oid, leaf: &Relation) -> Result<()> {
 
 /// The same for a partition that others may be writing to: returns false, without waiting, when they are.
 pub fn try_watch_truncate(parent: pg_sys::Oid, leaf: &Relation) -> Result<bool> {
-    for rollup in rollups_on(parent)? {
-        if has_truncate_trigger(rollup, leaf)? {
+    for rollup in watchers(parent)? {
+        if leaf.kind == 'f' || has_truncate_trigger(rollup, leaf)? {
             continue;
         }
         if !lock::try_table_once(leaf.oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
@@ -189,8 +189,9 @@ pub fn unwatch_truncate(leaf: &Relation) -> Result<()> {
 }
 
 fn create_truncate_trigger(rollup: i32, table: &Relation) -> Result<()> {
-    // Making it takes a lock that writers hold; so not again.
-    if has_truncate_trigger(rollup, table)? {
+    // Foreign tables have such triggers in newer servers only. Making one takes a lock that writers hold; so
+    // not again.
+    if table.kind == 'f' || has_truncate_trigger(rollup, table)? {
         return Ok(());
     }
     spi::write(
@@ -218,6 +219,16 @@ fn create_truncate_trigger(rollup: i32, table: &Relation) -> Result<()> {
 pub fn rollups_on(source: pg_sys::Oid) -> Result<Vec<i32>> {
     spi::read_all(
         "SELECT id FROM gemba.rollup_definitions WHERE source = $1 ORDER BY id",
+        &[source.into()],
+        |row| Ok(row.get::<i32>(1)?.unwrap_or_default()),
+    )
+}
+
+/// Those of them that go by triggers: what a refresh writes to a rollup, it notes itself for those that are
+/// built from it.
+fn watchers(source: pg_sys::Oid) -> Result<Vec<i32>> {
+    spi::read_all(
+        "SELECT id FROM gemba.rollup_definitions WHERE source = $1 AND source_rollup IS NULL ORDER BY id",
         &[source.into()],
         |row| Ok(row.get::<i32>(1)?.unwrap_or_default()),
     )

@@ -69,6 +69,8 @@ pub struct Rollup {
     pub zone: time::ServerZone,
     pub group_by: Vec<String>,
     pub measures: Vec<Measure>,
+    /// Its table is partitioned, and old partitions are retired.
+    pub retires: bool,
 }
 
 impl Rollup {
@@ -77,7 +79,8 @@ impl Rollup {
     pub fn by_id(id: i32) -> Result<Self> {
         let row = spi::read_row(
             "SELECT r.rollup::oid, r.source::oid, r.source_rollup, r.time_column::text, r.bucket,
-                    r.group_by::text[], r.measures, r.time_zone
+                    r.group_by::text[], r.measures, r.time_zone,
+                    EXISTS (SELECT FROM gemba.partition_sets s WHERE s.parent = r.rollup AND s.retain IS NOT NULL)
                FROM gemba.rollup_definitions r WHERE r.id = $1",
             &[id.into()],
             |row| {
@@ -90,6 +93,7 @@ impl Rollup {
                     row.get::<Vec<String>>(6)?.unwrap_or_default(),
                     row.get::<JsonB>(7)?,
                     row.get::<String>(8)?.unwrap_or_default(),
+                    row.get::<bool>(9)?.unwrap_or(false),
                 ))
             },
         )?;
@@ -102,6 +106,7 @@ impl Rollup {
             group_by,
             Some(measures),
             zone,
+            retires,
         )) = row
         else {
             return Err(Error::missing("the rollup does not exist")
@@ -119,6 +124,7 @@ impl Rollup {
             zone: time::ServerZone::trusted(&zone),
             group_by,
             measures: parse_measures(&measures)?,
+            retires,
         })
     }
 
@@ -276,24 +282,45 @@ pub fn refuse_unless_nested(
     zone: &time::ServerZone,
     source: &Rollup,
 ) -> Result<()> {
-    // Ten years of boundaries, with every change of the clocks in them.
-    const FROM: i64 = 536_500_800_000_000;
-    const TO: i64 = FROM + 3_653 * gemba_core::calendar::DAY;
-    let mut at = step.floor(FROM, zone);
-    let mut nested = step.approximate_micros() >= source.step.approximate_micros();
-    // Fine steps repeat themselves: a month of boundaries on either side of the year says enough.
-    let mut tries = 0;
-    while nested && at < TO && tries < 20_000 {
-        nested = source.step.floor(at, &source.zone) == at;
-        at = step.next(at, zone);
-        tries += 1;
-    }
-    if nested {
+    if nests((step, zone), (source.step, &source.zone)) {
         return Ok(());
     }
     Err(Error::invalid("the buckets are not made of whole buckets of the source")
         .detail(format!("rollup {rollup}, source {}", source.table.sql()))
         .hint("choose a wider bucket or a time zone whose days begin with a bucket of the source, or read the table itself"))
+}
+
+/// Refuses partitions of a rollup's table that would cut a bucket in two.
+pub fn refuse_cut_buckets(
+    rollup: &str,
+    bucket: (Step, &time::ServerZone),
+    partition: (Step, &time::ServerZone),
+) -> Result<()> {
+    if nests(partition, bucket) {
+        return Ok(());
+    }
+    Err(
+        Error::invalid("the partitions are not made of whole buckets")
+            .detail(format!("rollup {rollup}"))
+            .hint("choose partitions at least as wide as a bucket that begin, in their time zone, where a bucket does"),
+    )
+}
+
+/// Whether each step of the first calendar is made of whole steps of the second.
+fn nests(wide: (Step, &time::ServerZone), narrow: (Step, &time::ServerZone)) -> bool {
+    // Ten years of boundaries, with every change of the clocks in them.
+    const FROM: i64 = 536_500_800_000_000;
+    const TO: i64 = FROM + 3_653 * gemba_core::calendar::DAY;
+    let mut at = wide.0.floor(FROM, wide.1);
+    let mut nested = wide.0.approximate_micros() >= narrow.0.approximate_micros();
+    // Fine steps repeat themselves: a month of boundaries on either side of the year says enough.
+    let mut tries = 0;
+    while nested && at < TO && tries < 20_000 {
+        nested = narrow.0.floor(at, narrow.1) == at;
+        at = wide.0.next(at, wide.1);
+        tries += 1;
+    }
+    nested
 }
 
 /// Reads measures, either as a list of `{"name", "function", "column"}` or as an object

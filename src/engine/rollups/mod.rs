@@ -1,8 +1,11 @@
-//! Rollups: aggregates in ordinary tables, kept exact by recomputing only the buckets that changed.
+//! Rollups: aggregates in tables of their own, kept exact by recomputing only the buckets that changed.
 //!
 //! - [`definition`]: what a rollup is, and the SQL that follows from it
+//! - [`table`]: the table that it is kept in, partitioned or not
 //! - [`capture`]: triggers that note which buckets a transaction touched
 //! - [`pending`]: which buckets have to be recomputed, and which can't be any more
+//! - [`leaves`]: partitions of a source that came and went
+//! - [`slices`]: cutting what has to be recomputed into pieces
 //! - [`refresh`]: recomputing them
 //! - [`api`]: the SQL functions
 //!
@@ -14,5 +17,8 @@
 mod api;
 pub mod capture;
 pub mod definition;
+pub mod leaves;
 pub mod pending;
 pub mod refresh;
+mod slices;
+pub mod table;

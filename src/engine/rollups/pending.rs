@@ -2,6 +2,8 @@
 
 use super::capture;
 use super::definition::Rollup;
+use super::leaves;
+use crate::engine::partitions::{self, set::Set};
 use crate::error::{Error, Result};
 use crate::postgres::{role, spi, time};
 use gemba_core::ranges::RangeSet;
@@ -45,28 +47,48 @@ pub fn expired(rollup: &Rollup) -> Result<RangeSet> {
         .into_iter()
         .map(|r| whole_buckets(rollup, r))
         .collect();
-    // (A rollup built from another has no partitions under it: its source, a rollup, loses nothing.)
     if rollup.source.kind == 'p' {
         // Partitions that went since the last refresh: it will note them, but until then nobody may
         // take their absence for a deletion.
-        for gone in vanished_leaves(rollup)? {
+        for gone in leaves::vanished(rollup)? {
             let (from, to) = whole_buckets(rollup, gone);
             set.insert(from, to);
         }
     }
+    for (from, to) in retired(rollup)?.iter() {
+        set.insert(from, to);
+    }
     Ok(set)
 }
 
-/// Ranges of partitions that the last refresh saw and that are no longer partitions of the source.
-fn vanished_leaves(rollup: &Rollup) -> Result<Vec<(i64, i64)>> {
-    spi::read_all(
-        "SELECT l.from_time, l.to_time FROM gemba.rollup_leaves l
-          WHERE l.rollup_id = $1
-            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
-                             WHERE i.inhrelid = l.leaf AND i.inhparent = $2)",
-        &[rollup.id.into(), rollup.source.oid.into()],
-        |row| range(row, 1),
-    )
+/// Buckets that the rollup's own table does not retain any more: a late row of the source must not bring a
+/// partition back that goes again at once, with one bucket in it.
+fn retired(rollup: &Rollup) -> Result<RangeSet> {
+    let mut retired = RangeSet::default();
+    if !rollup.retires {
+        return Ok(retired);
+    }
+    let set = Set::of(rollup.table.oid)?;
+    let Some(horizon) = partitions::horizon(&set)? else {
+        return Ok(retired);
+    };
+    retired.insert(i64::MIN, first_bucket(rollup, set.floor(horizon)));
+    // Those that are only about to go are kept exact until they do.
+    for leaf in set.leaves()? {
+        retired.remove(
+            first_bucket(rollup, leaf.from),
+            first_bucket(rollup, leaf.to),
+        );
+    }
+    Ok(retired)
+}
+
+/// The start of the first bucket that begins at this time or after it.
+pub fn first_bucket(rollup: &Rollup, at: i64) -> i64 {
+    if at == i64::MIN {
+        return at;
+    }
+    whole_buckets(rollup, (i64::MIN, at)).1
 }
 
 /// The buckets that a reader has to compute from the source because no refresh has: this rollup's own

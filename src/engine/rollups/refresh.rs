@@ -3,12 +3,15 @@
 use super::capture;
 use super::definition::Rollup;
 use super::pending::{expired, range, whole_buckets};
-use crate::engine::partitions::set;
+use super::{leaves, slices, table};
+use crate::engine::partitions::{self, set::Set};
 use crate::error::Result;
 use crate::postgres::relation::Relation;
+use crate::postgres::setting::with_setting;
 use crate::postgres::spi::ident;
-use crate::postgres::{role, spi, time};
+use crate::postgres::{role, spi, time, type_cache};
 use gemba_core::ranges::RangeSet;
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use std::time::Instant;
 
@@ -37,6 +40,10 @@ pub fn refresh_with_sources(rollup: &Rollup) -> Result<Vec<Outcome>> {
 
 /// Brings up to date every rollup that reads this table directly, for whoever is about to take rows away.
 pub fn refresh_source(source: pg_sys::Oid) -> Result<()> {
+    // The rows of a rollup are whatever its own source says.
+    if let Some(id) = Rollup::id_of(source)? {
+        refresh_with_sources(&Rollup::by_id(id)?)?;
+    }
     for id in capture::rollups_on(source)? {
         refresh(&Rollup::by_id(id)?)?;
     }
@@ -58,7 +65,7 @@ pub fn refresh(rollup: &Rollup) -> Result<Outcome> {
             &[],
         )
     })?;
-    follow_partitions(rollup)?;
+    leaves::follow(rollup)?;
     capture::write_so_far(rollup.id);
 
     let mut todo: RangeSet = spi::write_returning(
@@ -85,8 +92,12 @@ pub fn refresh(rollup: &Rollup) -> Result<Outcome> {
     let todo = bounded(rollup, &todo)?;
 
     let children = children(rollup)?;
-    for (from, to) in slices(rollup, &todo)? {
+    for slice in slices::cut(rollup, &todo)? {
         pgrx::check_for_interrupts!();
+        let (from, to) = (slice.from, slice.to);
+        if slice.missing {
+            partitions::ensure_written(&Set::of(rollup.table.oid)?, from, to)?;
+        }
         let (written, removed) = recompute(rollup, from, to)?;
         outcome.ranges += 1;
         outcome.rows_written += written;
@@ -109,66 +120,6 @@ pub fn refresh(rollup: &Rollup) -> Result<Outcome> {
         ],
     )?;
     Ok(outcome)
-}
-
-/// Notices partitions that came (attached with rows in them, perhaps) or went since the last refresh.
-fn follow_partitions(rollup: &Rollup) -> Result<()> {
-    if rollup.source.kind != 'p' {
-        return Ok(());
-    }
-    spi::write(
-        "INSERT INTO gemba.rollup_expired (rollup_id, from_time, to_time, leaf)
-         SELECT l.rollup_id, l.from_time, l.to_time, l.leaf::oid FROM gemba.rollup_leaves l
-          WHERE l.rollup_id = $1
-            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
-                             WHERE i.inhrelid = l.leaf AND i.inhparent = $2)
-         ON CONFLICT (rollup_id, from_time) DO UPDATE
-            SET to_time = greatest(rollup_expired.to_time, excluded.to_time), leaf = excluded.leaf",
-        &[rollup.id.into(), rollup.source.oid.into()],
-    )?;
-    spi::write(
-        "DELETE FROM gemba.rollup_leaves l
-          WHERE l.rollup_id = $1
-            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
-                             WHERE i.inhrelid = l.leaf AND i.inhparent = $2)",
-        &[rollup.id.into(), rollup.source.oid.into()],
-    )?;
-    let known: std::collections::HashSet<pg_sys::Oid> = spi::read_all(
-        "SELECT leaf::oid FROM gemba.rollup_leaves WHERE rollup_id = $1",
-        &[rollup.id.into()],
-        |row| Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid)),
-    )?
-    .into_iter()
-    .collect();
-    for leaf in set::leaves(rollup.source.oid, rollup.zone.name())? {
-        if known.contains(&leaf.oid) {
-            continue;
-        }
-        let relation = Relation::open(leaf.oid)?;
-        // A partition that was detached and comes back brings its rows, whatever became of them.
-        spi::write(
-            "DELETE FROM gemba.rollup_expired WHERE rollup_id = $1 AND leaf = $2",
-            &[rollup.id.into(), leaf.oid.into()],
-        )?;
-        // A partition that a person attached lacks the trigger that notices TRUNCATE.
-        let watched = capture::try_watch_truncate(rollup.source.oid, &relation)?;
-        capture::note_rollup(rollup, leaf.from, leaf.to)?;
-        if !watched {
-            // Somebody is writing to it. It is read whole now, and again by the next refresh.
-            continue;
-        }
-        spi::write(
-            "INSERT INTO gemba.rollup_leaves (rollup_id, leaf, from_time, to_time)
-             VALUES ($1, $2, $3, $4)",
-            &[
-                rollup.id.into(),
-                leaf.oid.into(),
-                time::timestamptz(leaf.from).into(),
-                time::timestamptz(leaf.to).into(),
-            ],
-        )?;
-    }
-    Ok(())
 }
 
 /// Cuts endless ranges to the times that the source or the rollup holds.
@@ -219,30 +170,6 @@ fn bounded(rollup: &Rollup, todo: &RangeSet) -> Result<RangeSet> {
         .collect())
 }
 
-/// Cuts ranges where a partition of the source ends together with a bucket, so that a first build works
-/// month by month in bounded memory.
-fn slices(rollup: &Rollup, todo: &RangeSet) -> Result<Vec<(i64, i64)>> {
-    let cuts: Vec<i64> = if rollup.source.kind == 'p' {
-        set::leaves(rollup.source.oid, rollup.zone.name())?
-            .iter()
-            .map(|leaf| leaf.to)
-            .filter(|&at| at != i64::MAX && rollup.step.floor(at, &rollup.zone) == at)
-            .collect()
-    } else {
-        Vec::new()
-    };
-    let mut slices = Vec::with_capacity(todo.len());
-    for (from, to) in todo.iter() {
-        let mut start = from;
-        for &cut in cuts.iter().filter(|&&cut| cut > from && cut < to) {
-            slices.push((start, cut));
-            start = cut;
-        }
-        slices.push((start, to));
-    }
-    Ok(slices)
-}
-
 /// Computes the buckets of `[from, to)` anew and writes what differs; returns rows written and removed.
 fn recompute(rollup: &Rollup, from: i64, to: i64) -> Result<(i64, i64)> {
     let table = rollup.table.sql();
@@ -256,11 +183,20 @@ fn recompute(rollup: &Rollup, from: i64, to: i64) -> Result<(i64, i64)> {
         )?
         .is_none();
         if empty {
+            // Written in the order in which a chart of one group reads.
+            let order: Vec<_> = table::key(rollup).iter().map(|name| ident(name)).collect();
             let written = spi::write(
-                &format!("INSERT INTO {table} ({}) {select}", columns.join(", ")),
+                &format!(
+                    "INSERT INTO {table} ({columns}) SELECT {columns} FROM ({select}) AS fresh ORDER BY {}",
+                    order.join(", "),
+                    columns = columns.join(", ")
+                ),
                 &args(),
             )?;
             return Ok((written as i64, 0));
+        }
+        if rollup.table.kind == 'p' {
+            return write_differences(rollup, &select, &columns.join(", "), &args());
         }
         let key: Vec<_> = std::iter::once("bucket".to_owned())
             .chain(rollup.group_by.iter().map(|name| ident(name)))
@@ -307,18 +243,75 @@ fn recompute(rollup: &Rollup, from: i64, to: i64) -> Result<(i64, i64)> {
     })
 }
 
+/// A partitioned rollup has no unique index for ON CONFLICT to go by. The three parts touch different rows:
+/// refreshes of one rollup take turns, and nobody else writes there.
+fn write_differences(
+    rollup: &Rollup,
+    select: &str,
+    columns: &str,
+    args: &[DatumWithOid],
+) -> Result<(i64, i64)> {
+    let states: Vec<_> = rollup
+        .states()
+        .iter()
+        .map(|state| ident(&state.column))
+        .collect();
+    let of = |table: &str| -> String {
+        let all: Vec<_> = states.iter().map(|s| format!("{table}.{s}")).collect();
+        all.join(", ")
+    };
+    let assignments: Vec<_> = states.iter().map(|s| format!("{s} = fresh.{s}")).collect();
+    let statement = format!(
+        "WITH fresh AS MATERIALIZED ({select}),
+         changed AS (
+           UPDATE {table} AS held SET {assignments} FROM fresh
+            WHERE {held} AND {same} AND ({old}) IS DISTINCT FROM ({new}) RETURNING 1),
+         added AS (
+           INSERT INTO {table} ({columns}) SELECT {columns} FROM fresh
+            WHERE NOT EXISTS (SELECT FROM {table} AS held WHERE {held} AND {same}) RETURNING 1),
+         gone AS (
+           DELETE FROM {table} AS held
+            WHERE {held} AND NOT EXISTS (SELECT FROM fresh WHERE {same}) RETURNING 1)
+         SELECT (SELECT pg_catalog.count(*) FROM changed) + (SELECT pg_catalog.count(*) FROM added),
+                (SELECT pg_catalog.count(*) FROM gone)",
+        table = rollup.table.sql(),
+        assignments = assignments.join(", "),
+        held = "held.bucket >= $1 AND held.bucket < $2",
+        same = same_key(rollup)?,
+        old = of("held"),
+        new = of("fresh"),
+    );
+    // Of the newest buckets statistics know nothing, and a plan for one row would compare each with each.
+    let counts = with_setting(c"enable_nestloop", "off", || {
+        spi::write_returning(&statement, args, |row| {
+            Ok((
+                row.get::<i64>(1)?.unwrap_or(0),
+                row.get::<i64>(2)?.unwrap_or(0),
+            ))
+        })
+    })?;
+    Ok(counts.into_iter().next().unwrap_or_default())
+}
+
 /// `held` and `fresh` have the same bucket and group. Plain equality, which can be hashed, wherever
-/// the column cannot be NULL.
+/// the column cannot be NULL; otherwise beside it, where the type allows, that of the hashes.
 fn same_key(rollup: &Rollup) -> Result<String> {
     let mut same = "fresh.bucket = held.bucket".to_owned();
     for name in &rollup.group_by {
         let quoted = ident(name);
-        let operator = if rollup.table.column(name)?.not_null {
-            "="
-        } else {
-            "IS NOT DISTINCT FROM"
-        };
-        same.push_str(&format!(" AND fresh.{quoted} {operator} held.{quoted}"));
+        let column = rollup.table.column(name)?;
+        if column.not_null {
+            same.push_str(&format!(" AND fresh.{quoted} = held.{quoted}"));
+            continue;
+        }
+        same.push_str(&format!(
+            " AND fresh.{quoted} IS NOT DISTINCT FROM held.{quoted}"
+        ));
+        if type_cache::is_hashable(column.type_oid) {
+            same.push_str(&format!(
+                " AND pg_catalog.hash_record(ROW(fresh.{quoted})) = pg_catalog.hash_record(ROW(held.{quoted}))"
+            ));
+        }
     }
     Ok(same)
 }

@@ -97,6 +97,67 @@ fn drop_detach_and_archive() -> Result<()> {
     Ok(())
 }
 
+/// What is stored elsewhere goes the same ways.
+#[test]
+fn foreign_partitions_are_retired_too() -> Result<()> {
+    let db = extended("on_expire_foreign")?;
+    let mut client = db.connect()?;
+    // Without a handler nobody can read such a table; retiring it must not try.
+    client.batch_execute(
+        "CREATE SCHEMA s; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER v FOREIGN DATA WRAPPER w;
+         CREATE FOREIGN TABLE gemba_archive.t_archive_p20191231 (at timestamptz NOT NULL, n int) SERVER v",
+    )?;
+    for on_expire in ["drop", "detach", "archive"] {
+        let name = format!("t_{on_expire}");
+        expired(&mut client, &name, on_expire)?;
+        client.batch_execute(&format!(
+            "CREATE FOREIGN TABLE s.{name}_p20191231 PARTITION OF s.{name} FOR VALUES FROM ('2019-12-31') TO ('2020-01-01') SERVER v"
+        ))?;
+    }
+    client.batch_execute("GRANT SELECT ON s.t_drop_p20191231 TO anon")?;
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT partition, rls, no_grants, bytes FROM gemba.partitions WHERE from_time = '2019-12-31' ORDER BY partition::text"
+        ),
+        [
+            "s.t_archive_p20191231 | t | t | 0",
+            "s.t_detach_p20191231 | t | t | 0",
+            "s.t_drop_p20191231 | t | f | 0",
+        ]
+    );
+    let run = actions(&mut client, "gemba.maintain_partitions()")?;
+    assert_eq!(
+        partitions_with(&run, "failed"),
+        Vec::<String>::new(),
+        "{run:?}"
+    );
+    for (on_expire, action) in [
+        ("drop", "dropped"),
+        ("detach", "detached"),
+        ("archive", "archived"),
+    ] {
+        let leaf = format!("s.t_{on_expire}_p20191231");
+        assert!(
+            partitions_with(&run, action).contains(&leaf),
+            "{leaf}: {run:?}"
+        );
+    }
+    // The name was taken in the archive.
+    assert_eq!(
+        table(
+            &mut client,
+            "SELECT c.oid::regclass, c.relkind, c.relispartition FROM pg_class c WHERE c.relname ~ '_p20191231' ORDER BY c.oid::regclass::text",
+        ),
+        [
+            "gemba_archive.t_archive_p20191231 | f | f",
+            "gemba_archive.t_archive_p20191231_1 | f | f",
+            "s.t_detach_p20191231 | f | f",
+        ]
+    );
+    Ok(())
+}
+
 #[test]
 fn only_what_ended_long_enough_ago_is_retired() -> Result<()> {
     let db = extended("horizon")?;

@@ -1,8 +1,8 @@
 //! Writers, refreshers and readers at once.
 
 use super::{
-    HOURLY, HOURLY_LIVE, PLAIN, assert_same, backend, differences, refresh, refreshed, simple,
-    table, value, wait_until, waits,
+    EITHER_WAY, HOURLY, HOURLY_LIVE, PLAIN, assert_same, backend, differences, refresh, refreshed,
+    simple, simple_by, table, value, wait_until, waits,
 };
 use anyhow::Result;
 use gemba_tests::{Database, Random, extended};
@@ -51,84 +51,86 @@ fn writers_own_trouble(error: &Error) -> bool {
 
 #[test]
 fn writers_and_refreshers_at_once() -> Result<()> {
-    const TRANSACTIONS: usize = 150;
-    let db = extended("at_once")?;
-    let mut client = simple(&db)?;
-    client.batch_execute("SELECT gemba.create_rollup('s.daily', 's.hourly', 'bucket', '1 day', ARRAY['kind'], NULL, 'Asia/Bangkok')")?;
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| -> Result<()> {
-        let mut writers = Vec::new();
-        for seed in 1..=3 {
-            let mut session = db.connect()?;
-            writers.push(scope.spawn(move || -> Result<usize, Error> {
-                let mut random = Random::new(seed);
-                let mut committed = 0;
-                for _ in 0..TRANSACTIONS {
-                    match write(&mut session, &mut random) {
-                        Ok(done) => committed += usize::from(done),
-                        Err(error) if writers_own_trouble(&error) => {}
-                        Err(error) => return Err(error),
+    for partition_by in EITHER_WAY {
+        const TRANSACTIONS: usize = 150;
+        let db = extended("at_once")?;
+        let mut client = simple_by(&db, partition_by)?;
+        client.batch_execute("SELECT gemba.create_rollup('s.daily', 's.hourly', 'bucket', '1 day', ARRAY['kind'], NULL, 'Asia/Bangkok')")?;
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| -> Result<()> {
+            let mut writers = Vec::new();
+            for seed in 1..=3 {
+                let mut session = db.connect()?;
+                writers.push(scope.spawn(move || -> Result<usize, Error> {
+                    let mut random = Random::new(seed);
+                    let mut committed = 0;
+                    for _ in 0..TRANSACTIONS {
+                        match write(&mut session, &mut random) {
+                            Ok(done) => committed += usize::from(done),
+                            Err(error) if writers_own_trouble(&error) => {}
+                            Err(error) => return Err(error),
+                        }
                     }
-                }
-                Ok(committed)
-            }));
-        }
-        let mut refreshers = Vec::new();
-        for call in [
-            "gemba.refresh_rollups()",
-            "gemba.refresh_rollup('s.daily')",
-            "gemba.refresh_rollup('s.hourly')",
-        ] {
-            let (mut session, stop) = (db.connect()?, &stop);
-            refreshers.push(scope.spawn(move || -> Result<usize, Error> {
+                    Ok(committed)
+                }));
+            }
+            let mut refreshers = Vec::new();
+            for call in [
+                "gemba.refresh_rollups()",
+                "gemba.refresh_rollup('s.daily')",
+                "gemba.refresh_rollup('s.hourly')",
+            ] {
+                let (mut session, stop) = (db.connect()?, &stop);
+                refreshers.push(scope.spawn(move || -> Result<usize, Error> {
+                    let mut turns = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        for done in refreshed(&mut session, call)? {
+                            assert_eq!(done.error, None, "{done:?}");
+                        }
+                        turns += 1;
+                    }
+                    Ok(turns)
+                }));
+            }
+            // In any one snapshot the live view is what a plain query says, whatever the others do.
+            let (mut session, stopped) = (db.connect()?, &stop);
+            let reader = scope.spawn(move || -> Result<usize, Error> {
                 let mut turns = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    for done in refreshed(&mut session, call)? {
-                        assert_eq!(done.error, None, "{done:?}");
-                    }
+                while !stopped.load(Ordering::Relaxed) {
+                    session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
+                    assert_same(&mut session, HOURLY_LIVE, PLAIN, "live, in one snapshot");
+                    session.batch_execute("COMMIT")?;
                     turns += 1;
                 }
                 Ok(turns)
-            }));
-        }
-        // In any one snapshot the live view is what a plain query says, whatever the others do.
-        let (mut session, stopped) = (db.connect()?, &stop);
-        let reader = scope.spawn(move || -> Result<usize, Error> {
-            let mut turns = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
-                assert_same(&mut session, HOURLY_LIVE, PLAIN, "live, in one snapshot");
-                session.batch_execute("COMMIT")?;
-                turns += 1;
+            });
+            let joined = |handle: thread::ScopedJoinHandle<'_, Result<usize, Error>>| {
+                handle.join().unwrap_or_else(|panic| {
+                    stop.store(true, Ordering::Relaxed);
+                    std::panic::resume_unwind(panic)
+                })
+            };
+            let written: Vec<_> = writers.into_iter().map(joined).collect();
+            stop.store(true, Ordering::Relaxed);
+            let turns: Vec<_> = refreshers.into_iter().chain([reader]).map(joined).collect();
+            for committed in written {
+                assert!(committed? > TRANSACTIONS / 4);
             }
-            Ok(turns)
-        });
-        let joined = |handle: thread::ScopedJoinHandle<'_, Result<usize, Error>>| {
-            handle.join().unwrap_or_else(|panic| {
-                stop.store(true, Ordering::Relaxed);
-                std::panic::resume_unwind(panic)
-            })
-        };
-        let written: Vec<_> = writers.into_iter().map(joined).collect();
-        stop.store(true, Ordering::Relaxed);
-        let turns: Vec<_> = refreshers.into_iter().chain([reader]).map(joined).collect();
-        for committed in written {
-            assert!(committed? > TRANSACTIONS / 4);
-        }
-        for turns in turns {
-            assert!(turns? > 0, "everybody had a turn");
-        }
-        Ok(())
-    })?;
-    refresh(&mut client)?;
-    assert_same(&mut client, HOURLY, PLAIN, "hours");
-    assert_same(
-        &mut client,
-        "SELECT bucket, kind, rows, total FROM s.daily",
-        "SELECT date_trunc('day', at, 'Asia/Bangkok') AS bucket, kind, count(*) AS rows, sum(n) AS total FROM s.raw GROUP BY 1, 2",
-        "days",
-    );
-    assert!(value(&mut client, "SELECT count(*) FROM s.hourly").parse::<i64>()? > 50);
+            for turns in turns {
+                assert!(turns? > 0, "everybody had a turn");
+            }
+            Ok(())
+        })?;
+        refresh(&mut client)?;
+        assert_same(&mut client, HOURLY, PLAIN, "hours");
+        assert_same(
+            &mut client,
+            "SELECT bucket, kind, rows, total FROM s.daily",
+            "SELECT date_trunc('day', at, 'Asia/Bangkok') AS bucket, kind, count(*) AS rows, sum(n) AS total FROM s.raw GROUP BY 1, 2",
+            "days",
+        );
+        assert!(value(&mut client, "SELECT count(*) FROM s.hourly").parse::<i64>()? > 50);
+    }
     Ok(())
 }
 
@@ -204,38 +206,40 @@ fn a_writer_in_a_new_partition_is_not_waited_for() -> Result<()> {
 /// The second of two refreshes waits for the first, and nothing is lost whatever becomes of that.
 #[test]
 fn two_refreshes_at_once() -> Result<()> {
-    for end in ["COMMIT", "ROLLBACK"] {
-        let db = extended("two_refreshes")?;
-        let mut client = simple(&db)?;
-        refresh(&mut client)?;
-        client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
-        thread::scope(|scope| -> Result<()> {
-            // In here, so that a failing check ends the session, and with it the wait of the other one.
-            let mut first = db.connect()?;
-            first.batch_execute("BEGIN")?;
+    for partition_by in EITHER_WAY {
+        for end in ["COMMIT", "ROLLBACK"] {
+            let db = extended("two_refreshes")?;
+            let mut client = simple_by(&db, partition_by)?;
+            refresh(&mut client)?;
+            client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
+            thread::scope(|scope| -> Result<()> {
+                // In here, so that a failing check ends the session, and with it the wait of the other one.
+                let mut first = db.connect()?;
+                first.batch_execute("BEGIN")?;
+                assert_eq!(
+                    refreshed(&mut first, "gemba.refresh_rollup('s.hourly')")?[0].rows_written,
+                    1
+                );
+                // Between the two another writer commits.
+                client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10)")?;
+                let mut second = db.connect()?;
+                let pid = backend(&mut second);
+                let run =
+                    scope.spawn(move || refreshed(&mut second, "gemba.refresh_rollup('s.hourly')"));
+                wait_until("the second refresh waits", || waits(&mut client, pid));
+                first.batch_execute(end)?;
+                let done = run
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                assert_eq!(done[0].rows_written, 1, "{end}: {done:?}");
+                Ok(())
+            })?;
             assert_eq!(
-                refreshed(&mut first, "gemba.refresh_rollup('s.hourly')")?[0].rows_written,
-                1
+                table(&mut client, "SELECT rows, total FROM s.hourly"),
+                ["2 | 11"],
+                "{end}"
             );
-            // Between the two another writer commits.
-            client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10)")?;
-            let mut second = db.connect()?;
-            let pid = backend(&mut second);
-            let run =
-                scope.spawn(move || refreshed(&mut second, "gemba.refresh_rollup('s.hourly')"));
-            wait_until("the second refresh waits", || waits(&mut client, pid));
-            first.batch_execute(end)?;
-            let done = run
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            assert_eq!(done[0].rows_written, 1, "{end}: {done:?}");
-            Ok(())
-        })?;
-        assert_eq!(
-            table(&mut client, "SELECT rows, total FROM s.hourly"),
-            ["2 | 11"],
-            "{end}"
-        );
+        }
     }
     Ok(())
 }
@@ -243,35 +247,37 @@ fn two_refreshes_at_once() -> Result<()> {
 /// A caller with an old snapshot refreshes what it sees or fails; the rest is still pending afterwards.
 #[test]
 fn a_caller_in_repeatable_read() -> Result<()> {
-    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
-        let db = extended("repeatable_read")?;
-        let mut client = simple(&db)?;
-        refresh(&mut client)?;
-        client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
-        let mut old = db.connect()?;
-        old.batch_execute(&format!(
-            "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM s.raw"
-        ))?;
-        client.batch_execute(
-            "INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10), ('2024-01-03', 'a', 100)",
-        )?;
-        refreshed(&mut old, "gemba.refresh_rollup('s.hourly')")?;
-        assert_same(&mut old, HOURLY, PLAIN, "what this snapshot sees");
-        old.batch_execute("COMMIT")?;
-        assert_same(&mut client, HOURLY_LIVE, PLAIN, "live");
-        refresh(&mut client)?;
-        assert_same(&mut client, HOURLY, PLAIN, level);
+    for partition_by in EITHER_WAY {
+        for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+            let db = extended("repeatable_read")?;
+            let mut client = simple_by(&db, partition_by)?;
+            refresh(&mut client)?;
+            client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
+            let mut old = db.connect()?;
+            old.batch_execute(&format!(
+                "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM s.raw"
+            ))?;
+            client.batch_execute(
+                "INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10), ('2024-01-03', 'a', 100)",
+            )?;
+            refreshed(&mut old, "gemba.refresh_rollup('s.hourly')")?;
+            assert_same(&mut old, HOURLY, PLAIN, "what this snapshot sees");
+            old.batch_execute("COMMIT")?;
+            assert_same(&mut client, HOURLY_LIVE, PLAIN, "live");
+            refresh(&mut client)?;
+            assert_same(&mut client, HOURLY, PLAIN, level);
 
-        // One who comes too late is told to try again.
-        old.batch_execute(&format!(
-            "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM s.raw"
-        ))?;
-        client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-04', 'a', 1)")?;
-        refresh(&mut client)?;
-        let late = refreshed(&mut old, "gemba.refresh_rollup('s.hourly')");
-        gemba_tests::expect_sqlstate(late, "40001");
-        old.batch_execute("ROLLBACK")?;
-        assert_same(&mut client, HOURLY, PLAIN, level);
+            // One who comes too late is told to try again.
+            old.batch_execute(&format!(
+                "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM s.raw"
+            ))?;
+            client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-04', 'a', 1)")?;
+            refresh(&mut client)?;
+            let late = refreshed(&mut old, "gemba.refresh_rollup('s.hourly')");
+            gemba_tests::expect_sqlstate(late, "40001");
+            old.batch_execute("ROLLBACK")?;
+            assert_same(&mut client, HOURLY, PLAIN, level);
+        }
     }
     Ok(())
 }
@@ -279,22 +285,24 @@ fn a_caller_in_repeatable_read() -> Result<()> {
 /// A transaction that writes, refreshes and reads sees its own rows once it has committed.
 #[test]
 fn a_refresh_in_the_writers_own_transaction() -> Result<()> {
-    let db = extended("own_transaction")?;
-    let mut client = simple(&db)?;
-    refresh(&mut client)?;
-    for end in ["COMMIT", "ROLLBACK"] {
-        client.batch_execute("BEGIN; INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
+    for partition_by in EITHER_WAY {
+        let db = extended("own_transaction")?;
+        let mut client = simple_by(&db, partition_by)?;
         refresh(&mut client)?;
-        client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10)")?;
-        client.batch_execute(end)?;
-        assert_same(&mut client, HOURLY_LIVE, PLAIN, end);
-        refresh(&mut client)?;
-        assert_same(&mut client, HOURLY, PLAIN, end);
+        for end in ["COMMIT", "ROLLBACK"] {
+            client.batch_execute("BEGIN; INSERT INTO s.raw VALUES ('2024-01-02', 'a', 1)")?;
+            refresh(&mut client)?;
+            client.batch_execute("INSERT INTO s.raw VALUES ('2024-01-02', 'a', 10)")?;
+            client.batch_execute(end)?;
+            assert_same(&mut client, HOURLY_LIVE, PLAIN, end);
+            refresh(&mut client)?;
+            assert_same(&mut client, HOURLY, PLAIN, end);
+        }
+        assert_eq!(
+            table(&mut client, "SELECT rows, total FROM s.hourly"),
+            ["2 | 11"]
+        );
     }
-    assert_eq!(
-        table(&mut client, "SELECT rows, total FROM s.hourly"),
-        ["2 | 11"]
-    );
     Ok(())
 }
 
@@ -355,7 +363,7 @@ fn writers_refreshers_and_maintainers_at_once() -> Result<()> {
     client.batch_execute(
         r#"CREATE TABLE s.late (at timestamptz NOT NULL, n int) PARTITION BY RANGE (at);
            SELECT gemba.manage_partitions('s.late', '1 day', premake => 1, retain => '30 days', on_expire => 'drop');
-           SELECT gemba.create_rollup('s.late_hourly', 's.late', 'at', '1 hour', NULL, '{"n": {"function": "count"}}')"#,
+           SELECT gemba.create_rollup('s.late_hourly', 's.late', 'at', '1 hour', NULL, '{"n": {"function": "count"}}', 'UTC', '1 day')"#,
     )?;
     let counted = |client: &mut Client| {
         value(client, "SELECT coalesce(sum(n), 0) FROM s.late_hourly").parse::<i64>()

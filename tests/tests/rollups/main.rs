@@ -7,6 +7,7 @@ mod errors;
 mod expired;
 mod live;
 mod model;
+mod partitioned;
 mod property;
 mod security;
 mod values;
@@ -102,15 +103,23 @@ fn waits(watcher: &mut Client, pid: i32) -> bool {
 
 /// `s.raw`, partitioned by day from the first to the seventh of January 2024, and its hourly rollup.
 fn simple(db: &Database) -> Result<Client> {
+    simple_by(db, "NULL")
+}
+
+/// How the rollup of [`simple_by`] is kept: in one table, or in partitions.
+const EITHER_WAY: [&str; 2] = ["NULL", "'1 day'"];
+
+/// [`simple`], with partitions of the rollup's own if any are given.
+fn simple_by(db: &Database, partition_by: &str) -> Result<Client> {
     let mut client = db.connect()?;
-    client.batch_execute(
+    client.batch_execute(&format!(
         r#"CREATE SCHEMA s;
            CREATE TABLE s.raw (at timestamptz NOT NULL, kind text, n int) PARTITION BY RANGE (at);
            SELECT gemba.manage_partitions('s.raw', '1 day', premake => 0);
            SELECT gemba.ensure_partitions('s.raw', '2024-01-01', '2024-01-08');
            SELECT gemba.create_rollup('s.hourly', 's.raw', 'at', '1 hour', ARRAY['kind'],
-             '{"rows": {"function": "count"}, "total": {"function": "sum", "column": "n"}}')"#,
-    )?;
+             '{{"rows": {{"function": "count"}}, "total": {{"function": "sum", "column": "n"}}}}', 'UTC', {partition_by})"#,
+    ))?;
     Ok(client)
 }
 

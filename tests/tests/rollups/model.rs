@@ -28,6 +28,8 @@ pub struct Rollup {
     pub group_by: &'static [&'static str],
     /// Over the column `at`.
     pub start: &'static str,
+    /// Step of its own partitions, if it has any.
+    pub partition_by: Option<&'static str>,
 }
 
 impl Rollup {
@@ -43,11 +45,13 @@ impl Rollup {
             .map(|name| format!("'{name}'"))
             .collect();
         format!(
-            "SELECT gemba.create_rollup('{}', '{source}', '{column}', '{}', ARRAY[{}]::text[], {measures}, '{}')",
+            "SELECT gemba.create_rollup('{}', '{source}', '{column}', '{}', ARRAY[{}]::text[], {measures}, '{}', {})",
             self.name,
             self.bucket,
             group_by.join(", "),
-            self.zone
+            self.zone,
+            self.partition_by
+                .map_or_else(|| "NULL".to_owned(), |step| format!("'{step}'"))
         )
     }
 

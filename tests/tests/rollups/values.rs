@@ -27,6 +27,7 @@ fn every_function_over_every_kind_of_column() -> Result<()> {
         zone: "UTC",
         group_by: &["g"],
         start: "date_trunc('hour', at)",
+        partition_by: None,
     };
     let daily = Rollup {
         name: "s.daily",
@@ -35,13 +36,25 @@ fn every_function_over_every_kind_of_column() -> Result<()> {
         zone: "UTC",
         group_by: &["g"],
         start: "date_trunc('day', at)",
+        partition_by: None,
     };
-    for rollup in [hourly, daily] {
+    let cut = Rollup {
+        name: "s.cut",
+        partition_by: Some("1 day"),
+        ..hourly
+    };
+    let cut_daily = Rollup {
+        name: "s.cut_daily",
+        parent: Some("s.cut"),
+        partition_by: Some("1 month"),
+        ..daily
+    };
+    for rollup in [hourly, daily, cut, cut_daily] {
         client.batch_execute(&rollup.create("s.raw"))?;
     }
     refresh(&mut client)?;
     assert_eq!(value(&mut client, "SELECT count(*) FROM s.hourly"), "6");
-    for rollup in [hourly, daily] {
+    for rollup in [hourly, daily, cut, cut_daily] {
         assert_same(
             &mut client,
             &rollup.held(rollup.name),
@@ -97,24 +110,26 @@ fn the_average_of_whole_numbers_is_not_one() -> Result<()> {
 /// Only what differs is written, so that neighbours of a late row do not bloat the table.
 #[test]
 fn a_refresh_touches_what_changed() -> Result<()> {
-    let db = extended("what_changed")?;
-    let mut client = super::simple(&db)?;
-    client.batch_execute(
+    for partition_by in super::EITHER_WAY {
+        let db = extended("what_changed")?;
+        let mut client = super::simple_by(&db, partition_by)?;
+        client.batch_execute(
         "INSERT INTO s.raw SELECT timestamptz '2024-01-01' + k * interval '1 minute', 'k' || k % 3, k FROM generate_series(0, 9999) AS k",
     )?;
-    refresh(&mut client)?;
-    client.batch_execute(
+        refresh(&mut client)?;
+        client.batch_execute(
         "INSERT INTO s.raw VALUES ('2024-01-03 05:30', 'k1', 1);
          DELETE FROM s.raw WHERE at >= '2024-01-02 07:00' AND at < '2024-01-02 08:00' AND kind = 'k2'",
     )?;
-    let done = refreshed(&mut client, "gemba.refresh_rollup('s.hourly')")?;
-    assert_eq!(done.len(), 1);
-    assert_eq!(
-        (done[0].ranges, done[0].rows_written, done[0].rows_removed),
-        (2, 1, 1),
-        "{done:?}"
-    );
-    assert_same(&mut client, super::HOURLY, super::PLAIN, "afterwards");
+        let done = refreshed(&mut client, "gemba.refresh_rollup('s.hourly')")?;
+        assert_eq!(done.len(), 1);
+        assert_eq!(
+            (done[0].ranges, done[0].rows_written, done[0].rows_removed),
+            (2, 1, 1),
+            "{done:?}"
+        );
+        assert_same(&mut client, super::HOURLY, super::PLAIN, "afterwards");
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Segments as their users see them: what goes in comes out, and what is not a segment is refused.
 
+mod allocations;
 mod cells;
 mod hostile;
 mod round_trip;
