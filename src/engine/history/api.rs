@@ -58,10 +58,10 @@ fn compress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
         let (set, range) = compress::place_of(&partition)?;
         if partition.kind == 'f' {
             // It is compressed already, but for what came since.
-            let folded = fold::partition(&set, &partition)?;
-            return folded
-                .map(|folded| folded.rows as i64)
-                .ok_or_else(|| leaf::busy(&partition));
+            if fold::partition(&set, &partition)?.is_none() {
+                return Err(leaf::busy(&partition));
+            }
+            return Ok(compress::done(&partition)?.rows);
         }
         Ok(compress::partition(&set, &range)?.rows)
     })?;

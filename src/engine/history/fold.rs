@@ -13,7 +13,7 @@ use super::writer::Writer;
 use crate::engine::partitions::set::Set;
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
-use crate::postgres::{descriptor, lock, relation, role};
+use crate::postgres::{descriptor, lock, relation, role, spi};
 use pg_sys::Datum;
 use pgrx::PgMemoryContexts;
 use pgrx::prelude::*;
@@ -31,6 +31,16 @@ pub struct Folded {
 
 /// A segment that is not full takes up late rows that come after its last.
 const ROOM: usize = MOST_ROWS / 2;
+
+/// Does a compressed partition have late rows?
+pub fn has_late(partition: &Relation) -> Result<bool> {
+    if !super::verify::partitions()?.contains(&partition.oid) {
+        return Ok(false);
+    }
+    let late = Relation::open(Layout::of(partition.oid)?.late)?;
+    let any = spi::read_one::<bool>(&format!("SELECT EXISTS (SELECT FROM {})", late.sql()), &[])?;
+    Ok(any == Some(true))
+}
 
 /// Folds the late rows of a compressed partition. None when its writers do not let us in within
 /// `gemba.lock_patience`.
@@ -160,7 +170,7 @@ unsafe fn list(
 
 /// Segments and late rows of one key on their way into new segments.
 struct Merge<'m, 's> {
-    store: &'s Store,
+    store: &'m Store,
     writer: &'m mut Writer<'s>,
     keys: Vec<Option<Datum>>,
     /// The first time that belongs to another run.

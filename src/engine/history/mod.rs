@@ -28,7 +28,7 @@ pub mod cut;
 mod decompress;
 pub mod direct;
 mod fdw;
-mod fold;
+pub mod fold;
 mod late;
 mod layout;
 pub mod policy;
