@@ -151,7 +151,7 @@ fn segments_within_one_group_are_answered_from_their_heads() -> Result<()> {
         );
         assert_same(client, &query);
     }
-    client.batch_execute("INSERT INTO s.raw SELECT 3, '2018-07-05', 1.5; INSERT INTO s.twin SELECT 3, '2018-07-05', 1.5")?;
+    client.batch_execute("INSERT INTO gemba_history.raw_p20180701_late SELECT 3, '2018-07-05', 1.5; INSERT INTO s.twin SELECT 3, '2018-07-05', 1.5")?;
     assert_eq!(
         counted(client, "SELECT count(*) FROM s.raw", "Late Rows"),
         1
