@@ -14,7 +14,7 @@ const QUERIES: &[&str] = &[
     "SELECT id FROM {t} WHERE sensor IN (1, 5, 5, NULL) AND at > '2018-04-20 12:00+02' ORDER BY id",
     "SELECT id FROM {t} WHERE sensor = ANY ('{2,4}'::bigint[]) AND value > 690 ORDER BY id",
     "SELECT id FROM {t} WHERE sensor % 2 = 0 AND at BETWEEN '2018-03-31' AND '2018-04-02' ORDER BY id",
-    "SELECT id FROM {t} WHERE at = '2018-03-10 00:34' ORDER BY id",
+    "SELECT id FROM {t} WHERE at = '2018-03-10 00:43+07' ORDER BY id",
     "SELECT id FROM {t} WHERE at >= date '2018-04-28' AND at < timestamp '2018-05-02 10:00' ORDER BY id",
     "SELECT id FROM {t} WHERE '2018-03-02' > at ORDER BY id",
     "SELECT id FROM {t} WHERE value > 695 ORDER BY id",
