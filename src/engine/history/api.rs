@@ -1,7 +1,8 @@
 //! The SQL functions of the history tier.
 
 use super::policy::Policy;
-use super::{compress, decompress, verify};
+use super::{compress, decompress, fold, verify};
+use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::{Parent, Set};
 use crate::error::{Error, Result};
 use crate::postgres::names::Names;
@@ -55,9 +56,16 @@ fn compress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
     role::require_owner(&partition)?;
     let done = role::as_extension(|| {
         let (set, range) = compress::place_of(&partition)?;
-        compress::partition(&set, &range)
+        if partition.kind == 'f' {
+            // It is compressed already, but for what came since.
+            if fold::partition(&set, &partition)?.is_none() {
+                return Err(leaf::busy(&partition));
+            }
+            return Ok(compress::done(&partition)?.rows);
+        }
+        Ok(compress::partition(&set, &range)?.rows)
     })?;
-    Ok(done.rows)
+    Ok(done)
 }
 
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]

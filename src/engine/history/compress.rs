@@ -141,7 +141,8 @@ pub fn finish(set: &Set, prepared: Prepared) -> Result<Done> {
     done(&foreign)
 }
 
-fn done(foreign: &Relation) -> Result<Done> {
+/// What a compressed partition holds.
+pub fn done(foreign: &Relation) -> Result<Done> {
     let layout = Layout::of(foreign.oid)?;
     let (segments, late) = (
         Relation::open(layout.segments)?,

@@ -10,9 +10,9 @@
 //! | the table | `cut` | where its segments are cut: at each `hour`, `day`, `week`, `month`, or for the whole `partition` |
 //! | the table | `raw_bytes` | what the same rows took up in an ordinary table, or would have |
 //! | a column | `column` | its number inside a segment, from 0; a column without is computed or was added later |
+//! | a column | `late` | its number in the table of late rows, from 1; a column without was added later |
 //! | a column | `key` | its position among the keys, from 1 |
 //! | a column | `order` | that it is the time |
-//! | a column | `late` | its number in the table of late rows, from 1 |
 
 #![expect(unsafe_code, reason = "reads the server's catalog")]
 

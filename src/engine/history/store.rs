@@ -500,7 +500,7 @@ impl OfKey {
 }
 
 /// The function behind a type's b-tree comparison.
-fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
+pub fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
     // SAFETY: look-ups in the system caches. A type without an operator class of its own is compared as the one it
     // is binary compatible with, as an index on it does.
     unsafe {

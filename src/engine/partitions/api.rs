@@ -3,6 +3,7 @@
 use super::leaf;
 use super::set::{KeyType, Leaf, Parent, Set};
 use crate::engine::history::compress;
+use crate::engine::history::fold;
 use crate::engine::history::policy::Policy;
 use crate::engine::rollups;
 use crate::engine::rollups::definition::Rollup;
@@ -287,6 +288,10 @@ fn maintain_partitions() -> Result<
     for (set, prepared) in prepared {
         attempt(set, &mut actions, |set| replace_closed(set, prepared));
     }
+    // Last, as writers of those partitions wait from then on until all this is committed.
+    for set in sets {
+        attempt(set, &mut actions, fold_late);
+    }
     Ok(TableIterator::new(rows(actions)))
 }
 
@@ -338,6 +343,29 @@ fn replace_closed(set: &Set, prepared: compress::Prepared) -> Result<Vec<Action>
             done.rows, done.bytes
         )),
     }])
+}
+
+/// Puts late rows into segments, where no writer is in the way.
+fn fold_late(set: &Set) -> Result<Vec<Action>> {
+    let mut actions = Vec::new();
+    for leaf in set.leaves()? {
+        let partition = Relation::open(leaf.oid)?;
+        if partition.kind != 'f' || !fold::has_late(&partition)? {
+            continue;
+        }
+        if let Some(folded) = fold::partition(set, &partition)? {
+            actions.push(Action {
+                parent: set.parent.relation.sql(),
+                partition: Some(partition.sql()),
+                action: "folded",
+                detail: Some(format!(
+                    "{} late rows, {} segments written",
+                    folded.rows, folded.segments
+                )),
+            });
+        }
+    }
+    Ok(actions)
 }
 
 /// Runs one set's work in a sub-transaction; a failure becomes a row and spares the other sets.

@@ -153,9 +153,12 @@ pub unsafe extern "C-unwind" fn iterate(
     unsafe {
         let slot = (*scan).ss.ss_ScanTupleSlot;
         pg_sys::ExecClearTuple(slot);
+        // The executor calls in memory that is freed after each row; a scan that is begun here goes on after it.
+        let before = pg_sys::MemoryContextSwitchTo((*(*scan).ss.ps.state).es_query_cxt);
         if let Some(node) = state(scan) {
             node.put_next(slot);
         }
+        pg_sys::MemoryContextSwitchTo(before);
         slot
     }
 }

@@ -37,6 +37,7 @@ pub struct LateRows {
     /// The row that was read last, by the late table's columns.
     values: Vec<Datum>,
     nulls: Vec<bool>,
+    tid: pg_sys::ItemPointerData,
     /// It has been read ahead, and its time.
     pending: Option<i64>,
 }
@@ -96,6 +97,7 @@ impl LateRows {
                 combination: 0,
                 values: vec![Datum::null(); columns],
                 nulls: vec![true; columns],
+                tid: pg_sys::ItemPointerData::default(),
                 pending: None,
             }
         }
@@ -120,6 +122,11 @@ impl LateRows {
         self.pending
     }
 
+    /// Where the row that was put last is.
+    pub fn tid(&self) -> pg_sys::ItemPointerData {
+        self.tid
+    }
+
     /// Puts the next row into the slot, if there is one.
     ///
     /// # Safety
@@ -141,6 +148,7 @@ impl LateRows {
         // SAFETY: the tuple stays until the next is asked for.
         unsafe {
             while let Some(tuple) = self.advance() {
+                self.tid = (*tuple).t_self;
                 pg_sys::heap_deform_tuple(
                     tuple,
                     (*self.relation).rd_att,
