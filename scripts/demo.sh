@@ -62,6 +62,8 @@ chmod -R a+rX "$home/files"
 run() { "$bindir/psql" -X -q -h "$home" -p "$port" -U postgres -v ON_ERROR_STOP=1 "$@"; }
 say "CREATE EXTENSION, import, refresh, dashboard"
 run -v files="$home/files" -f "$root/scripts/demo.sql"
+say "a closed month: before and after, late rows"
+run -f "$root/scripts/demo_history.sql"
 say "a plant: both pipelines, the morning report"
 run -f "$root/scripts/demo_plant.sql"
 run -At -o "$home/morning-report.html" -c 'SELECT plant.morning_report_html()'
@@ -80,6 +82,7 @@ The cluster is running. Connect, and look around:
 
   SELECT * FROM gemba.modules;
   SELECT * FROM gemba.partitions;
+  SELECT * FROM gemba.history;
   SELECT * FROM gemba.rollups;
   SELECT * FROM telemetry.data_quality('2018-09-11 00:00+07', '2018-09-12 00:00+07');
 

@@ -99,7 +99,7 @@ lint_extension() {
 
 # Either runner prints its own totals, which stay visible.
 core_tests() {
-  local packages=(--package gemba-core --package gemba-cubems --package gemba-report)
+  local packages=(--package gemba-core --package gemba-cubems --package gemba-report --package gemba-segment)
   if cargo nextest --version >/dev/null 2>&1; then
     local more=()
     [ "$long" = 0 ] || more=(--run-ignored all)

@@ -32,7 +32,7 @@ pub(crate) fn put_set(out: &mut Vec<u8>, set: &[u64], bits: usize) -> bool {
     let bytes = set.iter().flat_map(|word| word.to_le_bytes());
     out.extend(bytes.take(plain));
     out.resize(start + plain, 0);
-    if bits % 8 != 0
+    if !bits.is_multiple_of(8)
         && let Some(last) = out.last_mut()
     {
         *last &= (1 << (bits % 8)) - 1;
@@ -93,12 +93,11 @@ pub(crate) fn read_set(
         chunk[..rest.len()].copy_from_slice(rest);
         set.push(u64::from_le_bytes(chunk));
     }
-    if bits % 64 != 0
-        && let Some(last) = set.last_mut()
+    if !bits.is_multiple_of(64)
+        && let Some(last) = set.last()
+        && last >> (bits % 64) != 0
     {
-        if *last >> (bits % 64) != 0 {
-            return Err(Damage::Malformed { what });
-        }
+        return Err(Damage::Malformed { what });
     }
     Ok(set.iter().map(|word| word.count_ones() as usize).sum())
 }

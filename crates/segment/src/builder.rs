@@ -10,6 +10,9 @@ use std::hash::{BuildHasher, RandomState};
 /// Scale of a number that has none; real ones have 16 bits.
 pub(crate) const NO_SCALE: u32 = 1 << 16;
 
+/// Bytes of the values of one column: PostgreSQL stores no more in one piece.
+const MAX_BYTES: usize = 1 << 30;
+
 /// One column being gathered, row by row. Clearing it keeps what it has allocated.
 ///
 /// A value of another kind than the column's counts as NULL: which method fits is known from [`Self::kind`].
@@ -249,7 +252,7 @@ impl ColumnBuilder {
             Held::Bytes(texts) => texts.total(),
             Held::Ints(_) | Held::Float4(_) | Held::Float8(_) => 0,
         };
-        if u32::try_from(length).is_ok() {
+        if length <= MAX_BYTES {
             Ok(())
         } else {
             Err(EncodeError::TooLong { column })
@@ -290,7 +293,7 @@ impl Texts {
         entry(&self.arena, &self.ends, code)
     }
 
-    /// Bytes of all values, each as often as it occurs; more than a segment can count is not counted on.
+    /// Bytes of all values, each as often as it is going to be stored.
     fn total(&self) -> usize {
         // Twice as many values as entries become a dictionary, which holds each once.
         if self.ends.len() * 2 <= self.codes.len() {

@@ -78,8 +78,8 @@ pub enum EncodeError {
         /// Those of the first.
         expected: usize,
     },
-    /// The values of one column take more bytes than a segment can count.
-    #[error("the values of column {column} take more than 4 GiB")]
+    /// The values of one column take more bytes than a segment holds.
+    #[error("the values of column {column} take more than 1 GiB")]
     TooLong {
         /// Which, from 0.
         column: usize,

@@ -3,7 +3,7 @@
 use crate::builder::{ColumnBuilder, Held};
 use crate::damage::EncodeError;
 use crate::ints::Encoder;
-use crate::wire::{self, put, put_wide};
+use crate::wire::{self, put};
 use crate::{FORMAT, bits, bytes, floats, numbers};
 
 /// Columns that a segment has at most: PostgreSQL's tables have fewer.
@@ -18,7 +18,7 @@ pub(crate) const ALL_NULL: u8 = 3;
 /// Columns of equal length as a segment.
 ///
 /// # Errors
-/// Where there is no column or row, or too many, or their lengths differ, or a column takes more than 4 GiB.
+/// Where there is no column or row, or too many, or their lengths differ, or a column takes more than 1 GiB.
 pub fn encode(columns: &[ColumnBuilder]) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     encode_into(columns, &mut out)?;
@@ -94,29 +94,11 @@ fn put_column(
         };
     }
     let codec = match column.values() {
-        Held::Ints(values) => {
-            let codec = ints.encode(values, head, body);
-            put_sum(codec, values, head);
-            codec
-        }
+        Held::Ints(values) => ints.encode_column(values, head, body),
         Held::Float4(values) => floats::encode(values, head, body),
         Held::Float8(values) => floats::encode(values, head, body),
-        Held::Numbers(values) => {
-            let codec = numbers::encode(values, ints, head, body);
-            put_sum(codec, &values.mantissas, head);
-            codec
-        }
+        Held::Numbers(values) => numbers::encode(values, ints, head, body),
         Held::Bytes(texts) => bytes::encode(texts, ints, head, body),
     };
     head[at] = kind | form << 3 | codec << 5;
-}
-
-/// Appends the sum, less what it would be if all values were the least, unless it follows from the head.
-fn put_sum(codec: u8, values: &[i64], head: &mut Vec<u8>) {
-    if codec == numbers::MIXED || crate::ints::knows_sum(codec) {
-        return;
-    }
-    let low = values.iter().min().copied().unwrap_or_default();
-    let above = |&value: &i64| u128::from(value.wrapping_sub(low).cast_unsigned());
-    put_wide(head, values.iter().map(above).sum());
 }

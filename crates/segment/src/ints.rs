@@ -5,16 +5,18 @@
 //! |---|---|---|
 //! | constant | the value | |
 //! | steps | unit, first and step in units | |
-//! | breaks | low, range, length | unit, first and step in units, and where a step is another |
+//! | breaks | unit, low and range in units, length | first - low and step in units, and where a step is another |
 //! | bits | low, range, length | which values are the high one, bit by bit |
 //! | runs | low, range, length | the same, as lengths of runs |
-//! | packed | low, range, factor | (value - low) / factor in as few bits as the greatest needs |
-//! | pco | low, range, factor, length | the same through pco, as integers of 8, 16, 32 or 64 bits |
+//! | packed | low, factor, range in factors | (value - low) / factor in as few bits as the greatest needs |
+//! | pco | low, factor, range in factors, length | the same through pco, as integers of 8, 16, 32 or 64 bits |
+//!
+//! A column of its own says its sum after the head, as what it is above count × low, in the same units or factors.
 
 use crate::bits;
 use crate::damage::Damage;
 use crate::pcodec::{self, Code, Scratch};
-use crate::wire::{Reader, put, put_signed};
+use crate::wire::{Reader, put, put_signed, put_wide};
 
 /// Codecs, as numbered in the format. 7 is free for kinds that have more to say.
 const CONSTANT: u8 = 0;
@@ -50,13 +52,10 @@ pub(crate) struct Head {
     first: i64,
     step: i64,
     factor: u64,
+    /// The range in factors.
+    most: u64,
     /// Bytes of the body.
     pub(crate) length: usize,
-}
-
-/// Whether the sum of values follows from the head that a codec has.
-pub(crate) fn knows_sum(codec: u8) -> bool {
-    matches!(codec, CONSTANT | STEPS)
 }
 
 /// Scratch of encoding.
@@ -68,9 +67,28 @@ pub(crate) struct Encoder {
     u32s: Vec<u32>,
     bits: Vec<u64>,
     trial: Vec<u8>,
+    /// What all values of the last column are multiples of, from its least on.
+    factor: u64,
 }
 
 impl Encoder {
+    /// [`Self::encode`], with the sum unless it follows from the head.
+    pub(crate) fn encode_column(
+        &mut self,
+        values: &[i64],
+        head: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+    ) -> u8 {
+        let codec = self.encode(values, head, body);
+        if !matches!(codec, CONSTANT | STEPS) {
+            let low = values.iter().min().copied().unwrap_or_default();
+            let above = |&value: &i64| u128::from(value.wrapping_sub(low).cast_unsigned());
+            let sum: u128 = values.iter().map(above).sum();
+            put_wide(head, sum / u128::from(self.factor.max(1)));
+        }
+        codec
+    }
+
     /// Appends values, of which there is at least one, and returns the codec, which the caller stores.
     pub(crate) fn encode(&mut self, values: &[i64], head: &mut Vec<u8>, body: &mut Vec<u8>) -> u8 {
         let first = values.first().copied().unwrap_or_default();
@@ -92,32 +110,36 @@ impl Encoder {
             return STEPS;
         }
         let range = high.wrapping_sub(low).cast_unsigned();
-        put_signed(head, low);
-        put(head, range);
         let start = body.len();
-        let codec = self.encode_body(values, low, range, head, body);
+        if let Some(unit) = put_breaks(values, low, high, body) {
+            self.factor = UNITS[unit].cast_unsigned();
+            head.push(unit as u8);
+            put_signed(head, low / UNITS[unit]);
+            put(head, range / self.factor);
+            put(head, (body.len() - start) as u64);
+            return BREAKS;
+        }
+        self.factor = self.divide(values, low);
+        let most = range / self.factor;
+        put_signed(head, low);
+        let codec = self.encode_body(values, most, body);
+        if matches!(codec, BITS | RUNS) {
+            put(head, range);
+        } else {
+            put(head, self.factor);
+            put(head, most);
+        }
         if codec != PACKED {
             put(head, (body.len() - start) as u64);
         }
         codec
     }
 
-    fn encode_body(
-        &mut self,
-        values: &[i64],
-        low: i64,
-        range: u64,
-        head: &mut Vec<u8>,
-        body: &mut Vec<u8>,
-    ) -> u8 {
+    /// Appends what was divided, the greatest being `most`.
+    fn encode_body(&mut self, values: &[i64], most: u64, body: &mut Vec<u8>) -> u8 {
         let start = body.len();
-        if put_breaks(values, body) {
-            return BREAKS;
-        }
-        let factor = self.divide(values, low);
-        let most = range / factor;
-        self.trial.clear();
         let order = order_of_differences(values);
+        self.trial.clear();
         let by_pco = values.len() > 8 && self.through_pco(most, order);
         let packed = bits::packed_size(values.len(), bits::width(most));
         if most == 1 {
@@ -132,7 +154,6 @@ impl Encoder {
             }
             body.truncate(start);
         }
-        put(head, factor);
         if by_pco && self.trial.len() < packed {
             body.extend_from_slice(&self.trial);
             return PCO;
@@ -269,7 +290,7 @@ pub(crate) fn order_of_differences(values: &[i64]) -> usize {
         .fold((0_i128, 0), |(sum, count), &value| {
             (sum + i128::from(value), count + 1)
         });
-    let centre = (sum / count.max(1)) as i64;
+    let centre = (sum + count / 2).div_euclid(count.max(1)) as i64;
     let mut sizes = [0_u64; 3];
     for triple in blocks().flat_map(|block| block.windows(3)) {
         let first = triple[1].wrapping_sub(triple[0]);
@@ -281,15 +302,16 @@ pub(crate) fn order_of_differences(values: &[i64]) -> usize {
     (0..3).min_by_key(|&order| sizes[order]).unwrap_or(0)
 }
 
-/// Appends a progression with few breaks. Returns whether it is one; if not, nothing was appended.
-fn put_breaks(values: &[i64], body: &mut Vec<u8>) -> bool {
+/// Appends a progression with few breaks. Returns its unit if it is one; if not, nothing was appended.
+fn put_breaks(values: &[i64], low: i64, high: i64, body: &mut Vec<u8>) -> Option<usize> {
     // A break takes two bytes or more: above one in 48 values, a third of a bit a value, pco does better.
     let allowed = values.len() / 48;
     let [first, second, third, ..] = values else {
-        return false;
+        return None;
     };
-    if allowed == 0 {
-        return false;
+    // Above half of all numbers, a difference is not what it seems to be.
+    if allowed == 0 || high.checked_sub(low).is_none() {
+        return None;
     }
     // Either of the first two steps may be a break.
     let fourth = values.get(3).unwrap_or(third);
@@ -308,18 +330,19 @@ fn put_breaks(values: &[i64], body: &mut Vec<u8>) -> bool {
         let this = pair[1].wrapping_sub(pair[0]);
         if this != step {
             if breaks.len() == allowed {
-                return false;
+                return None;
             }
             breaks.push((at, this));
         }
     }
+    let ahead = first.wrapping_sub(low);
     let fits = |unit: &i64| {
-        let mut all = breaks.iter().map(|&(_, this)| this).chain([*first, step]);
+        let differences = breaks.iter().map(|&(_, this)| this);
+        let mut all = differences.chain([low, ahead, step]);
         all.all(|value| value % unit == 0)
     };
     let unit = UNITS.iter().rposition(fits).unwrap_or(0);
-    body.push(unit as u8);
-    put_signed(body, first / UNITS[unit]);
+    put_signed(body, ahead / UNITS[unit]);
     put_signed(body, step / UNITS[unit]);
     let mut last = 0;
     for (at, this) in breaks {
@@ -327,7 +350,7 @@ fn put_breaks(values: &[i64], body: &mut Vec<u8>) -> bool {
         put_signed(body, this / UNITS[unit]);
         last = at;
     }
-    true
+    Some(unit)
 }
 
 impl Head {
@@ -341,6 +364,7 @@ impl Head {
             first: 0,
             step: 0,
             factor: 1,
+            most: 0,
             length: 0,
         };
         match codec {
@@ -350,21 +374,30 @@ impl Head {
                 return Ok(head);
             }
             STEPS => return head.read_steps(reader),
-            BREAKS | BITS | RUNS | PACKED | PCO => {}
+            BREAKS => {
+                let unit = read_unit(reader)?;
+                head.low = reader.signed(WHAT)?.checked_mul(unit).ok_or(DAMAGE)?;
+                head.factor = unit.cast_unsigned();
+            }
+            BITS | RUNS | PACKED | PCO => {
+                head.low = reader.signed(WHAT)?;
+                head.factor = reader.number(WHAT)?;
+            }
             _ => return Err(DAMAGE),
         }
-        head.low = reader.signed(WHAT)?;
-        let range = reader.number(WHAT)?;
-        let high = i128::from(head.low) + i128::from(range);
+        head.most = if matches!(codec, BITS | RUNS) {
+            1
+        } else {
+            reader.number(WHAT)?
+        };
+        let range = head
+            .most
+            .checked_mul(head.factor)
+            .filter(|&range| range > 0);
+        let high = i128::from(head.low) + i128::from(range.ok_or(DAMAGE)?);
         head.high = i64::try_from(high).map_err(|_| DAMAGE)?;
-        if matches!(codec, PACKED | PCO) {
-            head.factor = reader.number(WHAT)?;
-            if head.factor == 0 || range % head.factor != 0 {
-                return Err(DAMAGE);
-            }
-        }
         head.length = if codec == PACKED {
-            bits::packed_size(count, bits::width(range / head.factor))
+            bits::packed_size(count, bits::width(head.most))
         } else {
             reader.count(u32::MAX as usize, WHAT)?
         };
@@ -372,7 +405,7 @@ impl Head {
     }
 
     fn read_steps(mut self, reader: &mut Reader) -> Result<Self, Damage> {
-        let unit = *UNITS.get(usize::from(reader.byte(WHAT)?)).ok_or(DAMAGE)?;
+        let unit = read_unit(reader)?;
         self.first = reader.signed(WHAT)?.checked_mul(unit).ok_or(DAMAGE)?;
         self.step = reader.signed(WHAT)?.checked_mul(unit).ok_or(DAMAGE)?;
         let rest = i128::from(self.step) * (self.count as i128 - 1);
@@ -382,15 +415,24 @@ impl Head {
         Ok(self)
     }
 
-    /// The sum of all values, if it follows from the head.
-    pub(crate) fn known_sum(&self) -> Option<i128> {
+    /// The sum of all values, from what follows the head if it has to.
+    pub(crate) fn read_sum(&self, reader: &mut Reader) -> Result<i128, Damage> {
         let count = self.count as i128;
         match self.codec {
-            CONSTANT => Some(i128::from(self.low) * count),
-            STEPS => Some(
-                i128::from(self.first) * count + i128::from(self.step) * (count * (count - 1) / 2),
-            ),
-            _ => None,
+            CONSTANT => Ok(i128::from(self.low) * count),
+            STEPS => {
+                Ok(i128::from(self.first) * count
+                    + i128::from(self.step) * (count * (count - 1) / 2))
+            }
+            _ => {
+                let above = reader.wide("sum")?;
+                // All values being the greatest: 88 bits at most.
+                if above > u128::from(self.most) * self.count as u128 {
+                    return Err(Damage::Malformed { what: "sum" });
+                }
+                let above = (above * u128::from(self.factor)).cast_signed();
+                Ok(i128::from(self.low) * count + above)
+            }
         }
     }
 
@@ -408,13 +450,13 @@ impl Head {
     ) -> Result<(), Damage> {
         out.clear();
         let (count, low) = (self.count, self.low);
-        let range = self.high.wrapping_sub(low).cast_unsigned();
+        let most = self.most;
         match self.codec {
             CONSTANT => out.resize(count, low),
             STEPS => {
                 put_steps(out, self.first, self.step, count);
             }
-            BREAKS => decode_breaks(body, count, out)?,
+            BREAKS => self.decode_breaks(body, out)?,
             BITS | RUNS => {
                 bits::read_set(body, self.codec == RUNS, count, &mut scratch.bits, WHAT)?;
                 let value = |at: usize| {
@@ -427,7 +469,7 @@ impl Head {
                 out.extend((0..count).map(value));
             }
             PACKED => {
-                let width = bits::width(range / self.factor);
+                let width = bits::width(most);
                 if body.len() != bits::packed_size(count, width) {
                     return Err(DAMAGE);
                 }
@@ -438,7 +480,6 @@ impl Head {
                 });
             }
             PCO => {
-                let most = range / self.factor;
                 if most <= u64::from(u8::MAX) {
                     self.through_pco(body, out, &mut scratch.u8s, &mut scratch.pco)?;
                 } else if most <= u64::from(u16::MAX) {
@@ -479,29 +520,39 @@ fn put_steps(out: &mut Vec<i64>, first: i64, step: i64, count: usize) {
     }));
 }
 
-fn decode_breaks(body: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), Damage> {
-    let mut reader = Reader::new(body);
-    let unit = *UNITS.get(usize::from(reader.byte(WHAT)?)).ok_or(DAMAGE)?;
-    let mut first = reader.signed(WHAT)?.wrapping_mul(unit);
-    let step = reader.signed(WHAT)?.wrapping_mul(unit);
-    out.reserve(count);
-    let mut last = 0;
-    while !reader.is_empty() {
-        // The step from row `at` to the next is another.
-        let at = last + reader.count(count, WHAT)?;
-        let other = reader.signed(WHAT)?.wrapping_mul(unit);
-        if at < out.len() || at + 1 >= count {
-            return Err(DAMAGE);
+fn read_unit(reader: &mut Reader) -> Result<i64, Damage> {
+    UNITS
+        .get(usize::from(reader.byte(WHAT)?))
+        .copied()
+        .ok_or(DAMAGE)
+}
+
+impl Head {
+    fn decode_breaks(&self, body: &[u8], out: &mut Vec<i64>) -> Result<(), Damage> {
+        let (count, unit) = (self.count, self.factor.cast_signed());
+        let mut reader = Reader::new(body);
+        let ahead = reader.signed(WHAT)?.wrapping_mul(unit);
+        let mut first = self.low.wrapping_add(ahead);
+        let step = reader.signed(WHAT)?.wrapping_mul(unit);
+        out.reserve(count);
+        let mut last = 0;
+        while !reader.is_empty() {
+            // The step from row `at` to the next is another.
+            let at = last + reader.count(count, WHAT)?;
+            let other = reader.signed(WHAT)?.wrapping_mul(unit);
+            if at < out.len() || at + 1 >= count {
+                return Err(DAMAGE);
+            }
+            let run = at + 1 - out.len();
+            put_steps(out, first, step, run);
+            let end = first.wrapping_add(step.wrapping_mul(run as i64 - 1));
+            first = end.wrapping_add(other);
+            last = at;
         }
-        let run = at + 1 - out.len();
+        let run = count - out.len();
         put_steps(out, first, step, run);
-        let end = first.wrapping_add(step.wrapping_mul(run as i64 - 1));
-        first = end.wrapping_add(other);
-        last = at;
+        Ok(())
     }
-    let run = count - out.len();
-    put_steps(out, first, step, run);
-    Ok(())
 }
 
 /// Scratch of decoding.

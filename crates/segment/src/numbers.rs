@@ -2,7 +2,10 @@
 //!
 //! | codec | head | body |
 //! |---|---|---|
-//! | mixed | whether there are bounds, and which; length | scales; mantissas; numbers that have none |
+//! | mixed | form: 0 without bounds, 1 with them, 2 with them and the scale of the mantissas; length | scales; mantissas; numbers that have none |
+//!
+//! Where they fit, mantissas are stored with as many decimals as the finest number has: 1.5, 2 and 2.25 are 150, 200 and
+//! 225 then, which is closer to each other than 15, 2 and 225.
 
 use crate::builder::{NO_SCALE, Numbers};
 use crate::bytes;
@@ -14,6 +17,11 @@ use std::cmp::Ordering;
 
 /// Next to the codecs of integers.
 pub(crate) const MIXED: u8 = 7;
+
+/// Forms.
+const UNBOUNDED: u8 = 0;
+const BOUNDED: u8 = 1;
+const ALIGNED: u8 = 2;
 
 const WHAT: &str = "numbers";
 const DAMAGE: Damage = Damage::Malformed { what: WHAT };
@@ -27,7 +35,7 @@ pub(crate) fn encode(
 ) -> u8 {
     if let (true, Ok(scale)) = (numbers.scales.is_empty(), u16::try_from(numbers.scale)) {
         put(head, u64::from(scale));
-        return ints.encode(&numbers.mantissas, head, body);
+        return ints.encode_column(&numbers.mantissas, head, body);
     }
     let start = body.len();
     if numbers.scales.is_empty() {
@@ -40,19 +48,41 @@ pub(crate) fn encode(
             .collect();
         ints.encode_inside(&scales, body);
     }
-    if !numbers.mantissas.is_empty() {
-        ints.encode_inside(&numbers.mantissas, body);
-    }
     if numbers.other_ends.is_empty() {
+        let aligned = align(numbers);
+        head.push(if aligned.is_some() { ALIGNED } else { BOUNDED });
         put_bounds(numbers, head);
+        if let Some((mantissas, scale)) = aligned {
+            put(head, u64::from(scale));
+            ints.encode_inside(&mantissas, body);
+        } else {
+            ints.encode_inside(&numbers.mantissas, body);
+        }
     } else {
-        head.push(0);
+        head.push(UNBOUNDED);
+        if !numbers.mantissas.is_empty() {
+            ints.encode_inside(&numbers.mantissas, body);
+        }
         let others = &numbers.others;
         let entry = |at| crate::builder::entry(others, &numbers.other_ends, at);
         bytes::put_values(body, (0..numbers.other_ends.len()).map(entry), ints);
     }
     put(head, (body.len() - start) as u64);
     MIXED
+}
+
+/// The mantissas with the scale of the finest number, if they fit.
+fn align(numbers: &Numbers) -> Option<(Vec<i64>, u16)> {
+    let most = numbers.scales.iter().max().copied()?;
+    let scale = u16::try_from(most).ok()?;
+    let pairs = numbers.mantissas.iter().zip(&numbers.scales);
+    let aligned = pairs.map(|(mantissa, scale)| mantissa.checked_mul(power(most - scale)?));
+    Some((aligned.collect::<Option<_>>()?, scale))
+}
+
+/// A power of ten, if it has 64 bits.
+fn power(exponent: u32) -> Option<i64> {
+    10_i64.checked_pow(exponent)
 }
 
 /// Appends the least and the greatest number.
@@ -69,7 +99,6 @@ fn put_bounds(numbers: &Numbers, head: &mut Vec<u8>) {
             high = number;
         }
     }
-    head.push(1);
     for (mantissa, scale) in [low, high] {
         put_signed(head, mantissa);
         put(head, u64::from(scale));
@@ -82,6 +111,8 @@ pub(crate) struct Head {
     count: usize,
     /// The least and the greatest number, unless there are some without a mantissa.
     pub(crate) bounds: Option<[Scalar<'static>; 2]>,
+    /// The scale of the mantissas, if it is not that of the numbers.
+    aligned: Option<u16>,
     pub(crate) length: usize,
 }
 
@@ -106,21 +137,27 @@ pub(crate) fn read_scale(reader: &mut Reader) -> Result<u16, Damage> {
 impl Head {
     /// Reads what stands before `count` numbers.
     pub(crate) fn read(count: usize, reader: &mut Reader) -> Result<Self, Damage> {
-        let bounds = match reader.byte(WHAT)? {
-            0 => None,
-            1 => {
-                let mut bound = || {
-                    let mantissa = reader.signed(WHAT)?;
-                    let scale = read_scale(reader)?;
-                    Ok::<_, Damage>(Scalar::Number { mantissa, scale })
-                };
-                Some([bound()?, bound()?])
-            }
-            _ => return Err(DAMAGE),
+        let form = reader.byte(WHAT)?;
+        if form > ALIGNED {
+            return Err(DAMAGE);
+        }
+        let mut bound = || {
+            let mantissa = reader.signed(WHAT)?;
+            let scale = read_scale(reader)?;
+            Ok::<_, Damage>(Scalar::Number { mantissa, scale })
+        };
+        let bounds = match form {
+            UNBOUNDED => None,
+            _ => Some([bound()?, bound()?]),
+        };
+        let aligned = match form {
+            ALIGNED => Some(read_scale(reader)?),
+            _ => None,
         };
         Ok(Self {
             count,
             bounds,
+            aligned,
             length: reader.count(u32::MAX as usize, WHAT)?,
         })
     }
@@ -171,6 +208,18 @@ impl Head {
             false => dense.next().copied().unwrap_or_default(),
         };
         mantissas.extend(wide.iter().map(&mut mantissa));
-        Ok(())
+        match self.aligned {
+            Some(scale) => restore(mantissas, scales, scale),
+            None => Ok(()),
+        }
     }
+}
+
+/// Gives mantissas of one scale the scales that their numbers have.
+fn restore(mantissas: &mut [i64], scales: &[u16], from: u16) -> Result<(), Damage> {
+    for (mantissa, &to) in mantissas.iter_mut().zip(scales) {
+        let power = from.checked_sub(to).and_then(|by| power(u32::from(by)));
+        *mantissa /= power.ok_or(DAMAGE)?;
+    }
+    Ok(())
 }

@@ -122,7 +122,7 @@ pub(crate) fn decompress<T: Code>(
     }
     out.clear();
     out.resize(count, T::default());
-    // pco is not known to panic on any bytes (the tests look for it); it is not ours, and a backend must survive it.
+    // pco is not known to panic on any bytes, and the tests look for such; if it did, a backend had to survive it.
     let read = catch_unwind(AssertUnwindSafe(|| {
         if bytes.len() > SHORT {
             return try_decompress(bytes, 0, out, &mut scratch.pco);

@@ -186,7 +186,8 @@ impl<'a> Entry<'a> {
                 let head = ints::Head::read(codec, count, reader)?;
                 self.length = head.length;
                 self.set_bounds(Scalar::Int(head.low), Scalar::Int(head.high));
-                self.stats.sum = Some(read_sum(&head, 0, count, reader)?);
+                let mantissa = head.read_sum(reader)?;
+                self.stats.sum = Some(Sum { mantissa, scale: 0 });
                 self.head = Head::Ints(head);
             }
             Kind::Float4 => {
@@ -215,7 +216,8 @@ impl<'a> Entry<'a> {
                 self.length = head.length;
                 let number = |mantissa| Scalar::Number { mantissa, scale };
                 self.set_bounds(number(head.low), number(head.high));
-                self.stats.sum = Some(read_sum(&head, scale, count, reader)?);
+                let mantissa = head.read_sum(reader)?;
+                self.stats.sum = Some(Sum { mantissa, scale });
                 self.head = Head::Numbers(head, scale);
             }
             Kind::Bytes => {
@@ -357,20 +359,6 @@ impl<'a> NullRows<'a> {
             count: self.count,
         }))
     }
-}
-
-fn read_sum(
-    head: &ints::Head,
-    scale: u16,
-    count: usize,
-    reader: &mut Reader,
-) -> Result<Sum, Damage> {
-    let mantissa = match head.known_sum() {
-        Some(sum) => sum,
-        // As far above as all values being the least: of 112 bits at most, so nothing overflows.
-        None => i128::from(head.low) * count as i128 + reader.wide("sum")?.cast_signed(),
-    };
-    Ok(Sum { mantissa, scale })
 }
 
 /// Moves values, of which there are only those that are not NULL, to their rows.

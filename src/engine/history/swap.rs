@@ -2,6 +2,7 @@
 
 use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::{Leaf, Set};
+use crate::engine::rollups;
 use crate::error::Result;
 use crate::postgres::relation::Relation;
 use crate::postgres::{backend, lock, role, spi};
@@ -41,7 +42,8 @@ pub fn replace(set: &Set, range: &Leaf, old: &Relation, new: &Relation) -> Resul
         })
     })?;
     let new = Relation::open(new.oid)?;
-    leaf::attach(set, &new, range.from, range.to)
+    leaf::attach(set, &new, range.from, range.to)?;
+    rollups::leaves::leaf_replaced(parent.oid, old.oid, new.oid)
 }
 
 fn kind(table: &Relation) -> &'static str {

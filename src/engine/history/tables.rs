@@ -173,7 +173,7 @@ fn foreign_table(
     let mut definitions = Vec::with_capacity(columns.len());
     let mut number = 0;
     for (place, column) in columns.iter().enumerate() {
-        let mut options = vec![format!("late '{}'", place + 1)];
+        let mut options = vec![format!("\"late\" '{}'", place + 1)];
         let mut constraints = String::new();
         match &column.generated {
             Some(expression) => constraints = format!(" GENERATED ALWAYS AS ({expression}) STORED"),

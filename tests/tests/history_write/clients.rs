@@ -8,10 +8,18 @@ use std::thread;
 
 /// One client begins, the other one waits for it; the first ends, and what the other one's statement came to is
 /// returned.
-fn meets(db: &Database, first: &str, end: &str, isolation: &str, second: &str) -> Result<Result<u64, Error>> {
+fn meets(
+    db: &Database,
+    first: &str,
+    end: &str,
+    isolation: &str,
+    second: &str,
+) -> Result<Result<u64, Error>> {
     let (mut one, mut two, mut watcher) = (db.connect()?, db.connect()?, db.connect()?);
     one.batch_execute("BEGIN")?;
-    two.batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM h.plain"))?;
+    two.batch_execute(&format!(
+        "BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM h.plain"
+    ))?;
     one.batch_execute(first)?;
     let pid = backend(&mut two);
     let done = thread::scope(|scope| -> Result<_> {
@@ -33,7 +41,8 @@ fn a_change_waits_for_another_one() -> Result<()> {
     let committed = "READ COMMITTED";
     let add = format!("UPDATE h.packed SET value = value + 1 WHERE {ROW}");
     let delete = format!("DELETE FROM h.packed WHERE {ROW}");
-    let at = |client: &mut Client| value(client, &format!("SELECT value FROM h.packed WHERE {ROW}"));
+    let at =
+        |client: &mut Client| value(client, &format!("SELECT value FROM h.packed WHERE {ROW}"));
     // In a segment: what the other one made of it is what counts.
     assert_eq!(at(&mut client), "100.000");
     assert_eq!(meets(&db, &add, "COMMIT", committed, &add)??, 1);
@@ -45,7 +54,16 @@ fn a_change_waits_for_another_one() -> Result<()> {
     // It may not be what was asked for any more.
     let only = format!("{add} AND value = 105");
     assert_eq!(meets(&db, &add, "COMMIT", committed, &only)??, 0);
-    assert_eq!(meets(&db, &add, "ROLLBACK", committed, &format!("{add} AND value = 106"))??, 1);
+    assert_eq!(
+        meets(
+            &db,
+            &add,
+            "ROLLBACK",
+            committed,
+            &format!("{add} AND value = 106")
+        )??,
+        1
+    );
     assert_eq!(meets(&db, &delete, "ROLLBACK", committed, &delete)??, 1);
     assert_eq!(at(&mut client), "");
     Ok(())
@@ -61,9 +79,18 @@ fn rows_of_one_segment_belong_to_many() -> Result<()> {
         format!("DELETE FROM h.packed WHERE {other}"),
     );
     // They wait, as the segment is one; but neither loses what the other one did.
-    assert_eq!(meets(&db, &update, "COMMIT", "READ COMMITTED", &delete)??, 1);
     assert_eq!(
-        meets(&db, &format!("DELETE FROM h.packed WHERE {ROW}"), "COMMIT", "READ COMMITTED", "DELETE FROM h.packed WHERE sensor = 1 AND at < '2024-01-12'")??,
+        meets(&db, &update, "COMMIT", "READ COMMITTED", &delete)??,
+        1
+    );
+    assert_eq!(
+        meets(
+            &db,
+            &format!("DELETE FROM h.packed WHERE {ROW}"),
+            "COMMIT",
+            "READ COMMITTED",
+            "DELETE FROM h.packed WHERE sensor = 1 AND at < '2024-01-12'"
+        )??,
         12 * 11 - 2
     );
     client.batch_execute("DELETE FROM h.plain WHERE sensor = 1 AND at < '2024-01-12'")?;
@@ -71,7 +98,16 @@ fn rows_of_one_segment_belong_to_many() -> Result<()> {
     let delete = "DELETE FROM h.packed WHERE sensor = 2 AND at < '2024-01-12'";
     assert_eq!(meets(&db, delete, "COMMIT", "READ COMMITTED", delete)??, 0);
     let update = "UPDATE h.packed SET value = value + 1 WHERE sensor = 3 AND at = '2024-01-10'";
-    assert_eq!(meets(&db, update, "COMMIT", "READ COMMITTED", "UPDATE h.packed SET value = value * 2 WHERE sensor = 3 AND at < '2024-01-12'")??, 132);
+    assert_eq!(
+        meets(
+            &db,
+            update,
+            "COMMIT",
+            "READ COMMITTED",
+            "UPDATE h.packed SET value = value * 2 WHERE sensor = 3 AND at < '2024-01-12'"
+        )??,
+        132
+    );
     client.batch_execute(
         "DELETE FROM h.plain WHERE sensor = 2 AND at < '2024-01-12';
          UPDATE h.plain SET value = value + 1 WHERE sensor = 3 AND at = '2024-01-10';
@@ -96,12 +132,20 @@ fn one_snapshot_ends_with_40001() -> Result<()> {
         fold(&mut client, "2024-01-01")?;
         // Folded since.
         let mut old = db.connect()?;
-        old.batch_execute(&format!("BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM h.packed"))?;
+        old.batch_execute(&format!(
+            "BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM h.packed"
+        ))?;
         client.batch_execute(&add)?;
         fold(&mut client, "2024-01-01")?;
         expect_sqlstate(old.batch_execute(&add), "40001");
     }
-    assert_eq!(value(&mut client, &format!("SELECT value FROM h.packed WHERE {ROW}")), "108.000");
+    assert_eq!(
+        value(
+            &mut client,
+            &format!("SELECT value FROM h.packed WHERE {ROW}")
+        ),
+        "108.000"
+    );
     Ok(())
 }
 
@@ -111,18 +155,30 @@ fn one_of_two_inserts_wins() -> Result<()> {
     let mut client = months(&db)?;
     let insert = "INSERT INTO h.packed (sensor, at) VALUES (1, '2024-01-10 00:30')";
     let unless = format!("{insert} ON CONFLICT DO NOTHING");
-    expect_sqlstate(meets(&db, insert, "COMMIT", "READ COMMITTED", insert)?, "23505");
+    expect_sqlstate(
+        meets(&db, insert, "COMMIT", "READ COMMITTED", insert)?,
+        "23505",
+    );
     client.batch_execute("DELETE FROM h.packed WHERE at = '2024-01-10 00:30'")?;
-    assert_eq!(meets(&db, insert, "ROLLBACK", "READ COMMITTED", insert)??, 1);
+    assert_eq!(
+        meets(&db, insert, "ROLLBACK", "READ COMMITTED", insert)??,
+        1
+    );
     client.batch_execute("DELETE FROM h.packed WHERE at = '2024-01-10 00:30'")?;
     assert_eq!(meets(&db, insert, "COMMIT", "READ COMMITTED", &unless)??, 0);
     // In a segment, which somebody is changing.
     let again = format!("INSERT INTO h.packed (sensor, at) SELECT 1, '2024-01-10'");
     let delete = format!("DELETE FROM h.packed WHERE {ROW}");
-    expect_sqlstate(meets(&db, &delete, "ROLLBACK", "READ COMMITTED", &again)?, "23505");
+    expect_sqlstate(
+        meets(&db, &delete, "ROLLBACK", "READ COMMITTED", &again)?,
+        "23505",
+    );
     assert_eq!(meets(&db, &delete, "COMMIT", "READ COMMITTED", &again)??, 1);
     assert_eq!(
-        value(&mut client, "SELECT count(*) FROM h.packed WHERE sensor = 1 AND at BETWEEN '2024-01-10' AND '2024-01-10 01:00'"),
+        value(
+            &mut client,
+            "SELECT count(*) FROM h.packed WHERE sensor = 1 AND at BETWEEN '2024-01-10' AND '2024-01-10 01:00'"
+        ),
         "2"
     );
     Ok(())
@@ -134,7 +190,9 @@ fn a_deadlock_ends() -> Result<()> {
     let mut client = months(&db)?;
     let (mut one, mut two) = (db.connect()?, db.connect()?);
     let pid = backend(&mut two);
-    let statement = |sensor: i32| format!("UPDATE h.packed SET value = 1 WHERE sensor = {sensor} AND at = '2024-01-10'");
+    let statement = |sensor: i32| {
+        format!("UPDATE h.packed SET value = 1 WHERE sensor = {sensor} AND at = '2024-01-10'")
+    };
     one.batch_execute(&format!("BEGIN; {}", statement(1)))?;
     two.batch_execute(&format!("BEGIN; {}", statement(2)))?;
     let done = thread::scope(|scope| -> Result<_> {
@@ -146,7 +204,10 @@ fn a_deadlock_ends() -> Result<()> {
         }
         Ok((first, waiting.join().expect("no panic")))
     })?;
-    let failed: Vec<_> = [done.0, done.1].into_iter().filter(Result::is_err).collect();
+    let failed: Vec<_> = [done.0, done.1]
+        .into_iter()
+        .filter(Result::is_err)
+        .collect();
     assert_eq!(failed.len(), 1);
     for failed in failed {
         expect_sqlstate(failed, "40P01");
@@ -167,8 +228,13 @@ fn a_fold_keeps_out_of_the_way() -> Result<()> {
     }
     let mut reader = db.connect()?;
     reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; DECLARE c CURSOR FOR SELECT * FROM h.packed; FETCH 100 FROM c")?;
-    let before = value(&mut reader, "SELECT md5(string_agg(p::text, ',' ORDER BY p)) FROM h.packed AS p");
-    client.batch_execute(&format!("BEGIN; SELECT gemba.compress_partition('{january}')"))?;
+    let before = value(
+        &mut reader,
+        "SELECT md5(string_agg(p::text, ',' ORDER BY p)) FROM h.packed AS p",
+    );
+    client.batch_execute(&format!(
+        "BEGIN; SELECT gemba.compress_partition('{january}')"
+    ))?;
     // Readers do not wait for a fold, nor does it for them.
     let all = "SELECT md5(string_agg(p::text, ',' ORDER BY p)) FROM h.packed AS p";
     assert_eq!(value(&mut reader, all), before);
@@ -177,9 +243,14 @@ fn a_fold_keeps_out_of_the_way() -> Result<()> {
     assert_eq!(value(&mut client, all), before);
     assert_rows(&mut client, "after a fold");
     // It does not wait for writers.
-    reader.batch_execute("COMMIT; BEGIN; INSERT INTO h.packed (sensor, at) VALUES (1, '2024-01-01 00:02')")?;
+    reader.batch_execute(
+        "COMMIT; BEGIN; INSERT INTO h.packed (sensor, at) VALUES (1, '2024-01-01 00:02')",
+    )?;
     client.batch_execute("SET gemba.lock_patience = '50ms'")?;
-    expect_sqlstate(client.batch_execute(&format!("SELECT gemba.compress_partition('{january}')")), "55P03");
+    expect_sqlstate(
+        client.batch_execute(&format!("SELECT gemba.compress_partition('{january}')")),
+        "55P03",
+    );
     reader.batch_execute("ROLLBACK")?;
     client.batch_execute(&format!("SELECT gemba.compress_partition('{january}')"))?;
     assert_rows(&mut client, "after all");
@@ -192,7 +263,9 @@ fn many_writers_and_a_folder() -> Result<()> {
     const ROUNDS: usize = 60;
     let db = extended("meet_many")?;
     let mut client = months(&db)?;
-    client.batch_execute("CREATE TABLE h.log (sensor int, at timestamptz, sign int, value numeric)")?;
+    client.batch_execute(
+        "CREATE TABLE h.log (sensor int, at timestamptz, sign int, value numeric)",
+    )?;
     thread::scope(|scope| -> Result<()> {
         let mut writers = Vec::new();
         for seed in 1..=3_u64 {

@@ -32,7 +32,9 @@ fn a_crash_leaves_all_or_nothing() -> Result<()> {
     }
     // What was committed stays.
     fold(&mut client, "2024-01-01")?;
-    client.batch_execute("DELETE FROM h.packed WHERE sensor = 2; DELETE FROM h.plain WHERE sensor = 2")?;
+    client.batch_execute(
+        "DELETE FROM h.packed WHERE sensor = 2; DELETE FROM h.plain WHERE sensor = 2",
+    )?;
     drop(client);
     cluster.crash()?;
     cluster.start()?;

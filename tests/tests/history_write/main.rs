@@ -134,9 +134,12 @@ fn late_rows(client: &mut Client) -> i64 {
         .iter()
         .map(|segments| {
             let late = format!("{}_late", segments.trim_matches('"'));
-            value(client, &format!("SELECT count(*) FROM gemba_history.\"{late}\""))
-                .parse::<i64>()
-                .unwrap_or_default()
+            value(
+                client,
+                &format!("SELECT count(*) FROM gemba_history.\"{late}\""),
+            )
+            .parse::<i64>()
+            .unwrap_or_default()
         })
         .sum()
 }

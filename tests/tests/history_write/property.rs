@@ -19,14 +19,19 @@ fn time(random: &mut Random) -> String {
 
 /// Less than two hours: rows that are moved by so much come to lie beside the others.
 fn shift(random: &mut Random) -> String {
-    format!("interval '{} microseconds'", 1 + random.below(7_000_000_000))
+    format!(
+        "interval '{} microseconds'",
+        1 + random.below(7_000_000_000)
+    )
 }
 
 fn statement(random: &mut Random) -> String {
     let sensor = 1 + random.below(5);
     let other = 1 + random.below(5);
     let (from, shift) = (time(random), shift(random));
-    let length = random.pick(&["1 hour", "9 hours", "3 days", "40 days"]).to_owned();
+    let length = random
+        .pick(&["1 hour", "9 hours", "3 days", "40 days"])
+        .to_owned();
     let range = format!("at >= {from} AND at < {from} + interval '{length}'");
     let value = match random.below(4) {
         0 => "NULL".to_owned(),
@@ -34,18 +39,40 @@ fn statement(random: &mut Random) -> String {
         _ => format!("{}.{}", random.below(900_000), random.below(999)),
     };
     match random.below(14) {
-        0 | 1 => format!("INSERT INTO TABLE (sensor, at, value, note) VALUES ({sensor}, {from}, {value}, 'new'), ({other}, {from} + {shift}, {value}, NULL)"),
-        2 | 3 => format!("INSERT INTO TABLE (sensor, at, value, level) SELECT {sensor}, {from} + n * interval '30 minutes', n, n / 3.0 FROM generate_series(1, 100) AS n ON CONFLICT DO NOTHING"),
-        4 => format!("INSERT INTO TABLE (sensor, at) SELECT s, {from} + {shift} * s FROM generate_series(1, 5) AS s, generate_series(1, 3) ON CONFLICT DO NOTHING"),
-        5 => format!("UPDATE TABLE SET value = {value}, ok = NOT ok WHERE sensor = {sensor} AND {range}"),
-        6 => format!("UPDATE TABLE SET note = left(coalesce(note, '') || ' {sensor}', 40), level = level * 1.5 WHERE {range}"),
-        7 => format!("UPDATE TABLE SET at = at + {shift} WHERE sensor = {sensor} AND {range} AND at < '2024-03-31'"),
-        8 => format!("UPDATE TABLE SET at = {from} + {shift}, sensor = {other} WHERE sensor = {sensor} AND at = {from}"),
-        9 => format!("UPDATE TABLE SET at = at + interval '29 days' + {shift} WHERE sensor = {sensor} AND {range} AND at < '2024-03-01'"),
-        10 => format!("UPDATE TABLE SET at = at - interval '29 days' - {shift} WHERE sensor = {sensor} AND {range} AND at > '2024-02-01'"),
+        0 | 1 => format!(
+            "INSERT INTO TABLE (sensor, at, value, note) VALUES ({sensor}, {from}, {value}, 'new'), ({other}, {from} + {shift}, {value}, NULL)"
+        ),
+        2 | 3 => format!(
+            "INSERT INTO TABLE (sensor, at, value, level) SELECT {sensor}, {from} + n * interval '30 minutes', n, n / 3.0 FROM generate_series(1, 100) AS n ON CONFLICT DO NOTHING"
+        ),
+        4 => format!(
+            "INSERT INTO TABLE (sensor, at) SELECT s, {from} + {shift} * s FROM generate_series(1, 5) AS s, generate_series(1, 3) ON CONFLICT DO NOTHING"
+        ),
+        5 => format!(
+            "UPDATE TABLE SET value = {value}, ok = NOT ok WHERE sensor = {sensor} AND {range}"
+        ),
+        6 => format!(
+            "UPDATE TABLE SET note = left(coalesce(note, '') || ' {sensor}', 40), level = level * 1.5 WHERE {range}"
+        ),
+        7 => format!(
+            "UPDATE TABLE SET at = at + {shift} WHERE sensor = {sensor} AND {range} AND at < '2024-03-31'"
+        ),
+        8 => format!(
+            "UPDATE TABLE SET at = {from} + {shift}, sensor = {other} WHERE sensor = {sensor} AND at = {from}"
+        ),
+        9 => format!(
+            "UPDATE TABLE SET at = at + interval '29 days' + {shift} WHERE sensor = {sensor} AND {range} AND at < '2024-03-01'"
+        ),
+        10 => format!(
+            "UPDATE TABLE SET at = at - interval '29 days' - {shift} WHERE sensor = {sensor} AND {range} AND at > '2024-02-01'"
+        ),
         11 => format!("DELETE FROM TABLE WHERE sensor = {sensor} AND {range}"),
-        12 => format!("DELETE FROM TABLE AS t USING (VALUES ({sensor}, {from}), ({other}, {from} + interval '2 hours'), ({sensor}, {from})) AS v (sensor, at) WHERE t.sensor = v.sensor AND t.at = v.at"),
-        _ => format!("WITH gone AS (DELETE FROM TABLE WHERE sensor = {sensor} AND {range} RETURNING *) INSERT INTO TABLE (sensor, at, value, note) SELECT sensor, at + {shift}, value, 'moved' FROM gone WHERE at < '2024-03-31'"),
+        12 => format!(
+            "DELETE FROM TABLE AS t USING (VALUES ({sensor}, {from}), ({other}, {from} + interval '2 hours'), ({sensor}, {from})) AS v (sensor, at) WHERE t.sensor = v.sensor AND t.at = v.at"
+        ),
+        _ => format!(
+            "WITH gone AS (DELETE FROM TABLE WHERE sensor = {sensor} AND {range} RETURNING *) INSERT INTO TABLE (sensor, at, value, note) SELECT sensor, at + {shift}, value, 'moved' FROM gone WHERE at < '2024-03-31'"
+        ),
     }
 }
 
@@ -53,7 +80,11 @@ fn statement(random: &mut Random) -> String {
 fn run(client: &mut Client, table: &str, statement: &str) -> Result<u64, String> {
     client
         .execute(&statement.replace("TABLE", table), &[])
-        .map_err(|error| error.code().map_or(error.to_string(), |code| code.code().to_owned()))
+        .map_err(|error| {
+            error
+                .code()
+                .map_or(error.to_string(), |code| code.code().to_owned())
+        })
 }
 
 fn copy(client: &mut Client, table: &str, rows: &[String]) -> Result<u64, String> {
@@ -63,8 +94,11 @@ fn copy(client: &mut Client, table: &str, rows: &[String]) -> Result<u64, String
     for row in rows {
         writeln!(copy, "{row}").map_err(|error| error.to_string())?;
     }
-    copy.finish()
-        .map_err(|error| error.code().map_or(error.to_string(), |code| code.code().to_owned()))
+    copy.finish().map_err(|error| {
+        error
+            .code()
+            .map_or(error.to_string(), |code| code.code().to_owned())
+    })
 }
 
 fn step(client: &mut Client, random: &mut Random, log: &mut Vec<String>) -> Result<()> {
@@ -77,7 +111,14 @@ fn step(client: &mut Client, random: &mut Random, log: &mut Vec<String>) -> Resu
         1 => {
             let (sensor, day) = (random.below(60), 1 + random.below(28));
             let rows: Vec<String> = (0..random.below(1500))
-                .map(|n| format!("{}\t2024-02-{day:02} 00:{:02}:{:02}.5+00\t{n}", sensor + n % 7, n / 60 % 60, n % 60))
+                .map(|n| {
+                    format!(
+                        "{}\t2024-02-{day:02} 00:{:02}:{:02}.5+00\t{n}",
+                        sensor + n % 7,
+                        n / 60 % 60,
+                        n % 60
+                    )
+                })
                 .collect();
             log.push(format!("copy {} rows to {day}", rows.len()));
             let done = ["h.packed", "h.plain"].map(|table| copy(client, table, &rows));
@@ -110,7 +151,11 @@ fn step(client: &mut Client, random: &mut Random, log: &mut Vec<String>) -> Resu
                     client.batch_execute("ROLLBACK TO a")?;
                 }
             }
-            let end = if random.chance(30) { "ROLLBACK" } else { "COMMIT" };
+            let end = if random.chance(30) {
+                "ROLLBACK"
+            } else {
+                "COMMIT"
+            };
             log.push(end.into());
             client.batch_execute(end)?;
         }

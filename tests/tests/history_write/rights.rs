@@ -17,7 +17,10 @@ fn policies_and_grants_hold() -> Result<()> {
          CREATE POLICY own ON h.packed FOR ALL TO {writer} USING (sensor < 3) WITH CHECK (sensor < 3 AND value IS DISTINCT FROM 13);
          CREATE POLICY some ON h.packed FOR SELECT TO {reader} USING (sensor = 1)"
     ))?;
-    let (january, segments) = (leaf(&mut client, "2024-01-01"), history_tables(&mut client).remove(0));
+    let (january, segments) = (
+        leaf(&mut client, "2024-01-01"),
+        history_tables(&mut client).remove(0),
+    );
     let mut session = db.connect_as(&writer)?;
     session.batch_execute("INSERT INTO h.packed (sensor, at, value) VALUES (1, '2024-01-10 00:30', 1), (2, '2024-02-10 00:30', 1)")?;
     for refused in [
@@ -35,8 +38,17 @@ fn policies_and_grants_hold() -> Result<()> {
         expect_sqlstate(session.batch_execute(refused), "42501");
     }
     // What one may not see, one cannot change; and who is told of a duplicate is not told which.
-    assert_eq!(session.execute("UPDATE h.packed SET value = value + 1 WHERE at = '2024-01-05'", &[])?, 2);
-    assert_eq!(session.execute("DELETE FROM h.packed WHERE at = '2024-01-06'", &[])?, 2);
+    assert_eq!(
+        session.execute(
+            "UPDATE h.packed SET value = value + 1 WHERE at = '2024-01-05'",
+            &[]
+        )?,
+        2
+    );
+    assert_eq!(
+        session.execute("DELETE FROM h.packed WHERE at = '2024-01-06'", &[])?,
+        2
+    );
     let error = expect_sqlstate(
         session.batch_execute("INSERT INTO h.packed (sensor, at) VALUES (1, '2024-01-07')"),
         "23505",
@@ -49,7 +61,9 @@ fn policies_and_grants_hold() -> Result<()> {
         format!("TRUNCATE {january}"),
         format!("SELECT FROM {january}"),
         format!("SELECT FROM gemba_history.{segments}"),
-        format!("INSERT INTO gemba_history.{segments}_late (sensor, at) VALUES (1, '2024-01-10 00:35')"),
+        format!(
+            "INSERT INTO gemba_history.{segments}_late (sensor, at) VALUES (1, '2024-01-10 00:35')"
+        ),
         format!("SELECT gemba.compress_partition('{january}')"),
     ] {
         expect_sqlstate(session.batch_execute(&refused), "42501");
@@ -63,7 +77,10 @@ fn policies_and_grants_hold() -> Result<()> {
         expect_sqlstate(session.batch_execute(refused), "42501");
     }
     assert_eq!(
-        value(&mut session, "SELECT count(*) FROM h.packed WHERE at < '2024-01-02'"),
+        value(
+            &mut session,
+            "SELECT count(*) FROM h.packed WHERE at < '2024-01-02'"
+        ),
         "12"
     );
     client.batch_execute(

@@ -1,7 +1,8 @@
 //! One statement after the other, by one client.
 
 use super::{
-    assert_rollup, assert_rows, fold, history_tables, late_rows, leaf, months, refresh, table, value,
+    assert_rollup, assert_rows, fold, history_tables, late_rows, leaf, months, refresh, table,
+    value,
 };
 use anyhow::Result;
 use gemba_tests::{expect_sqlstate, extended};
@@ -43,10 +44,15 @@ fn inserts() -> Result<()> {
     ))?;
     assert_rows(&mut client, "after an insert into the partition");
     let error = expect_sqlstate(
-        client.batch_execute(&format!("INSERT INTO {january} (sensor, at) VALUES (3, '2024-02-01')")),
+        client.batch_execute(&format!(
+            "INSERT INTO {january} (sensor, at) VALUES (3, '2024-02-01')"
+        )),
         "23514",
     );
-    assert!(error.message().contains("violates partition constraint"), "{error}");
+    assert!(
+        error.message().contains("violates partition constraint"),
+        "{error}"
+    );
     let error = expect_sqlstate(
         client.batch_execute("INSERT INTO h.packed (sensor, at) VALUES (NULL, '2024-02-01 00:01')"),
         "23502",
@@ -74,8 +80,12 @@ fn keys_are_unique() -> Result<()> {
         in_segment.detail(),
         Some("Key (sensor, at)=(2, 2024-01-05 02:00:00+00) already exists.")
     );
-    client.batch_execute("UPDATE h.packed SET value = 0 WHERE sensor = 2 AND at = '2024-01-05 02:00'")?;
-    client.batch_execute("UPDATE h.plain SET value = 0 WHERE sensor = 2 AND at = '2024-01-05 02:00'")?;
+    client.batch_execute(
+        "UPDATE h.packed SET value = 0 WHERE sensor = 2 AND at = '2024-01-05 02:00'",
+    )?;
+    client.batch_execute(
+        "UPDATE h.plain SET value = 0 WHERE sensor = 2 AND at = '2024-01-05 02:00'",
+    )?;
     // Now it is a late row, and it is said in the same words.
     let in_late = expect_sqlstate(client.batch_execute(twice), "23505");
     assert_eq!(
@@ -133,7 +143,8 @@ fn copies() -> Result<()> {
     let db = extended("write_copies")?;
     let mut client = months(&db)?;
     for name in ["h.packed", "h.plain"] {
-        let mut copy = client.copy_in(&format!("COPY {name} (sensor, at, value, note) FROM STDIN"))?;
+        let mut copy =
+            client.copy_in(&format!("COPY {name} (sensor, at, value, note) FROM STDIN"))?;
         for n in 0..25_000_i64 {
             let (sensor, second) = (n % 50, n / 50);
             writeln!(
@@ -152,7 +163,12 @@ fn copies() -> Result<()> {
     assert_rows(&mut client, "after COPY");
     let mut copy = client.copy_in("COPY h.packed (sensor, at) FROM STDIN")?;
     for n in 0..1500 {
-        writeln!(copy, "77\t2024-01-20 00:00:{:02}.{:03}+00", n / 1000, n % 1000)?;
+        writeln!(
+            copy,
+            "77\t2024-01-20 00:00:{:02}.{:03}+00",
+            n / 1000,
+            n % 1000
+        )?;
     }
     writeln!(copy, "1\t2024-01-20 00:00:00+00")?;
     expect_sqlstate(copy.finish(), "23505");
@@ -206,12 +222,16 @@ fn updates_and_deletes() -> Result<()> {
         assert_rows(&mut client, statement);
     }
     expect_sqlstate(
-        client.batch_execute("UPDATE h.packed SET at = '2031-01-01' WHERE sensor = 3 AND at = '2024-01-05'"),
+        client.batch_execute(
+            "UPDATE h.packed SET at = '2031-01-01' WHERE sensor = 3 AND at = '2024-01-05'",
+        ),
         "23514",
     );
     let january = leaf(&mut client, "2024-01-01");
     expect_sqlstate(
-        client.batch_execute(&format!("UPDATE {january} SET at = '2024-02-11 00:00:01' WHERE sensor = 3 AND at = '2024-01-05'")),
+        client.batch_execute(&format!(
+            "UPDATE {january} SET at = '2024-02-11 00:00:01' WHERE sensor = 3 AND at = '2024-01-05'"
+        )),
         "23514",
     );
     expect_sqlstate(
@@ -226,10 +246,16 @@ fn updates_and_deletes() -> Result<()> {
 fn all_rows_go() -> Result<()> {
     let db = extended("write_all")?;
     let mut client = months(&db)?;
-    both(&mut client, "DELETE FROM TABLE WHERE at < '2024-02-01' RETURNING at");
+    both(
+        &mut client,
+        "DELETE FROM TABLE WHERE at < '2024-02-01' RETURNING at",
+    );
     let segments = history_tables(&mut client).remove(0);
     assert_eq!(
-        value(&mut client, &format!("SELECT count(*) FROM gemba_history.{segments}")),
+        value(
+            &mut client,
+            &format!("SELECT count(*) FROM gemba_history.{segments}")
+        ),
         "0"
     );
     both(
@@ -335,11 +361,17 @@ fn triggers_see_the_result() -> Result<()> {
         1
     );
     assert_eq!(
-        client.execute("UPDATE h.packed SET value = 3 WHERE at = '2024-01-01 04:00'", &[])?,
+        client.execute(
+            "UPDATE h.packed SET value = 3 WHERE at = '2024-01-01 04:00'",
+            &[]
+        )?,
         3
     );
     assert_eq!(
-        value(&mut client, "SELECT count(*) FROM h.packed WHERE note = 'by trigger'"),
+        value(
+            &mut client,
+            "SELECT count(*) FROM h.packed WHERE note = 'by trigger'"
+        ),
         "4"
     );
     expect_sqlstate(

@@ -290,3 +290,18 @@ fn threads() {
     sendable::<Segment>();
     sendable::<Buffer>();
 }
+
+/// Numbers whose trailing zeros are left out cost little more than those that have them.
+#[test]
+fn numbers_without_trailing_zeros() {
+    let hundredths = |at: i64| 2000 + at * at % 700 / 9;
+    let full = (0..1440).map(|at| Cell::Number(hundredths(at), 2));
+    let trimmed = (0..1440).map(|at| match hundredths(at) {
+        value if value % 100 == 0 => Cell::Number(value / 100, 0),
+        value if value % 10 == 0 => Cell::Number(value / 10, 1),
+        value => Cell::Number(value, 2),
+    });
+    let full = check(&[(Kind::Numeric, full.collect())]).len();
+    let trimmed = check(&[(Kind::Numeric, trimmed.collect())]).len();
+    assert!(trimmed < full + 1440 / 8, "{trimmed} and {full} bytes");
+}

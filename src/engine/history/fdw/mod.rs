@@ -1,7 +1,9 @@
 //! The wrapper behind compressed partitions: what the server's planner and executor call.
 //!
 //! - [`plan`]: how large a partition is, and by which ways it can be read
-//! - [`scan`]: reading it, row by row
+//! - [`paths`]: what they cost
+//! - [`scan`]: reading it, row by row: [`reader`] for segments, [`late_rows`], [`parallel`]
+//! - [`explain`], [`analyze`]: what EXPLAIN says, and what ANALYZE sees
 //! - [`places`]: which row is which while it is changed
 //! - [`modify`]: what all changes have in common
 //! - [`insert`], [`change`], [`truncate`]: INSERT and COPY, UPDATE and DELETE, TRUNCATE
@@ -10,13 +12,19 @@
 
 #![expect(unsafe_code, reason = "called by the server")]
 
+mod analyze;
 mod change;
 mod claim;
+mod explain;
 mod insert;
+pub mod late_rows;
 mod modify;
 mod moved;
+mod parallel;
+mod paths;
 mod places;
 mod plan;
+mod reader;
 mod scan;
 mod truncate;
 
@@ -45,6 +53,10 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
         unsafe { PgBox::<pg_sys::FdwRoutine>::alloc_node(pg_sys::NodeTag::T_FdwRoutine) };
     plan::register(&mut routine);
     scan::register(&mut routine);
+    parallel::register(&mut routine);
+    explain::register(&mut routine);
+    analyze::register(&mut routine);
+    super::aggregate::register(&mut routine);
     modify::register(&mut routine);
     pg_sys::Datum::from(routine.into_pg())
 }
