@@ -47,7 +47,7 @@ fn leaf(client: &mut Client, at: &str) -> String {
     value(
         client,
         &format!(
-            "SELECT leaf::regclass::text FROM gemba._leaves('h.packed', 'UTC')
+            "SELECT leaf::regclass::text FROM gemba._leaves('h.packed'::regclass, 'UTC')
               WHERE from_time <= '{at}' AND to_time > '{at}'"
         ),
     )
