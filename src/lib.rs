@@ -242,6 +242,7 @@ pub extern "C-unwind" fn _PG_init() {
     gucs::register();
     engine::jobs::worker::register();
     engine::audit::access::register();
+    engine::history::aggregate::switch::register();
 }
 
 /// Set-up that `cargo pgrx test` asks for.

@@ -8,6 +8,7 @@ pub mod composite;
 pub mod cursor;
 pub mod deadline;
 pub mod descriptor;
+pub mod expression;
 pub mod heap;
 pub mod json;
 pub mod json_text;

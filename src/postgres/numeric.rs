@@ -144,6 +144,11 @@ impl<'a> Stored<'a> {
         self.0
     }
 
+    /// Decimals that it shows.
+    pub fn scale(self) -> u16 {
+        self.parts().scale
+    }
+
     /// Whether it is below zero, for which power of 10,000 the first digit counts, and the digits of that base.
     pub fn digits(self) -> (bool, i16, Vec<u16>) {
         let parts = self.parts();

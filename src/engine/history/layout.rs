@@ -12,6 +12,7 @@
 //! | a column | `column` | its number inside a segment, from 0; a column without is computed or was added later |
 //! | a column | `key` | its position among the keys, from 1 |
 //! | a column | `order` | that it is the time |
+//! | a column | `late` | its number in the table of late rows, from 1 |
 
 #![expect(unsafe_code, reason = "reads the server's catalog")]
 
@@ -113,10 +114,29 @@ pub struct Column {
     pub shape: Option<Shape>,
     /// Its number inside a segment.
     pub stored: Option<usize>,
+    /// Its place in a late row; none if it was added since.
+    pub late: Option<usize>,
     /// `GENERATED … STORED`: computed when a segment is read.
     pub generated: bool,
     pub not_null: bool,
     pub dropped: bool,
+}
+
+impl Column {
+    /// Are values that are equal always the same, bit for bit?
+    pub fn is_distinct(&self) -> bool {
+        match self.shape {
+            Some(Shape::Float4 | Shape::Float8 | Shape::Numeric) | None => false,
+            Some(Shape::Text) => is_deterministic(self.collation),
+            Some(_) => true,
+        }
+    }
+}
+
+/// Do only equal bytes compare as equal?
+pub fn is_deterministic(collation: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in the system caches.
+    collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) }
 }
 
 /// How a compressed partition is laid out.
@@ -199,6 +219,18 @@ impl Layout {
 
     pub fn order_shape(&self) -> Shape {
         self.columns[self.order].shape.unwrap_or(Shape::Time)
+    }
+
+    /// Its position among the keys, for the place of a column.
+    pub fn key_at(&self, place: usize) -> Option<usize> {
+        self.keys.iter().position(|&key| key == place)
+    }
+
+    /// Are keys that are equal always the same, bit for bit? Not so 1.0 and 1.00, and the two zeros.
+    pub fn keys_are_distinct(&self) -> bool {
+        self.keys
+            .iter()
+            .all(|&place| self.columns[place].is_distinct())
     }
 }
 
@@ -305,29 +337,151 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                 collation: attribute.attcollation,
                 shape: Shape::of(attribute.atttypid),
                 stored: number("column")?,
+                late: match number("late")? {
+                    Some(position) => position.checked_sub(1),
+                    None => Some(place),
+                },
                 generated: attribute.attgenerated != 0,
                 not_null: attribute.attnotnull,
                 dropped: attribute.attisdropped,
             });
         }
         keys.sort_unstable();
-        let stored = columns
-            .iter()
-            .filter_map(|column| column.stored)
-            .map(|n| n + 1)
-            .max();
-        Ok(Layout {
+        let layout = Layout {
             table,
             segments,
             late,
-            keys: keys.into_iter().map(|(_, place)| place).collect(),
+            keys: keys.iter().map(|(_, place)| *place).collect(),
             order: order.ok_or_else(|| wrong(&name, "no column has the option \"order\""))?,
             unique: of_table.get("unique").is_some_and(|value| value == "true"),
             cut: of_table.get("cut").map(|name| Span::named(name)),
-            stored: stored.unwrap_or(0),
+            stored: columns
+                .iter()
+                .filter_map(|column| column.stored)
+                .max()
+                .map_or(0, |n| n + 1),
             columns,
-        })
+        };
+        if !keys
+            .iter()
+            .map(|(position, _)| *position)
+            .eq(1..=keys.len())
+        {
+            return Err(wrong(&name, "its keys are not numbered from 1"));
+        }
+        check_columns(&layout, &name)?;
+        check_segments(&layout, &name)?;
+        let late_columns = types_of(layout.late);
+        check_late(layout, &late_columns, &name)
     }
+}
+
+/// Each column has a number of its own, and a type that segments can hold. Numbers of columns that were dropped are
+/// missing.
+fn check_columns(layout: &Layout, name: &str) -> Result<()> {
+    let mut stored: Vec<_> = layout
+        .columns
+        .iter()
+        .filter_map(|column| column.stored)
+        .collect();
+    stored.sort_unstable();
+    let twice = stored.windows(2).any(|pair| pair[0] == pair[1]);
+    if twice || layout.stored > pg_sys::MaxTupleAttributeNumber as usize {
+        return Err(wrong(
+            name,
+            "two of its columns have one number, or a number is too large",
+        ));
+    }
+    for place in layout.keys.iter().chain([&layout.order]) {
+        let column = &layout.columns[*place];
+        if column.stored.is_none() {
+            return Err(wrong(
+                name,
+                format!("column {:?} is not in its segments", column.name),
+            ));
+        }
+    }
+    if !matches!(
+        layout.columns[layout.order].shape,
+        Some(Shape::Date | Shape::Time)
+    ) {
+        return Err(wrong(name, "its order is no time"));
+    }
+    for column in &layout.columns {
+        if column.stored.is_some() && column.shape.is_none() {
+            return Err(wrong(
+                name,
+                format!(
+                    "column {:?} has a type that segments cannot hold",
+                    column.name
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Type and collation, as a table has them.
+type Typed = (pg_sys::Oid, pg_sys::Oid);
+
+/// Those of a table's columns; none where one was dropped.
+fn types_of(table: pg_sys::Oid) -> Vec<Option<Typed>> {
+    // SAFETY: the table exists; it is closed after it was read. Its lock goes with the transaction, as that of the
+    // partition does.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let types = (0..(*(*relation).rd_att).natts as usize)
+            .map(|place| {
+                let attribute = descriptor::attribute((*relation).rd_att, place);
+                (!attribute.attisdropped).then_some((attribute.atttypid, attribute.attcollation))
+            })
+            .collect();
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        types
+    }
+}
+
+/// The segment table has times, a count, the keys and the bytes.
+fn check_segments(layout: &Layout, name: &str) -> Result<()> {
+    let typed = |place: usize| {
+        let column = &layout.columns[place];
+        Some((column.type_oid, column.collation))
+    };
+    let time = typed(layout.order);
+    let mut wanted = vec![time, time, Some((pg_sys::INT4OID, pg_sys::InvalidOid))];
+    wanted.extend(layout.keys.iter().map(|&place| typed(place)));
+    wanted.push(Some((pg_sys::BYTEAOID, pg_sys::InvalidOid)));
+    if types_of(layout.segments) != wanted {
+        return Err(wrong(
+            name,
+            "a key or the time has another type than in its segments",
+        ));
+    }
+    Ok(())
+}
+
+/// The late rows' columns are of the same types. Those that they do not have read as NULL.
+fn check_late(mut layout: Layout, late: &[Option<Typed>], name: &str) -> Result<Layout> {
+    for column in &mut layout.columns {
+        let found = column
+            .late
+            .and_then(|place| late.get(place).copied().flatten());
+        match found {
+            _ if column.dropped => column.late = None,
+            Some(found) if found == (column.type_oid, column.collation) => {}
+            None if column.stored.is_none() => column.late = None,
+            _ => {
+                return Err(wrong(
+                    name,
+                    format!(
+                        "column {:?} has another type than among its late rows",
+                        column.name
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(layout)
 }
 
 /// The name of the late rows' table beside a segment table.

@@ -8,8 +8,10 @@
 //! - [`layout`]: which column of a partition stands where in its segments
 //! - [`values`]: values of rows into segments and out of them
 //! - [`store`]: the segment table
+//! - [`select`], [`range`], [`filter`], [`cursor`]: which segments, and which of their rows, a query needs
 //! - [`writer`], [`cut`]: rows become segments, and where these end
 //! - [`fdw`]: reading and writing a compressed partition, for the server's executor
+//! - [`aggregate`]: aggregates without making rows
 //! - [`policy`]: which tables are compressed, how, and when a partition is closed
 //! - [`tables`]: the tables of a compressed partition
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
@@ -18,15 +20,20 @@
 //! - [`verify`]: finding damage
 //! - [`api`]: the SQL functions
 
+pub mod aggregate;
 mod api;
 mod changes;
 pub mod compress;
+mod cursor;
 pub mod cut;
 mod decompress;
 pub mod direct;
 mod fdw;
+mod filter;
 mod layout;
 pub mod policy;
+mod range;
+mod select;
 mod store;
 mod swap;
 mod tables;

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "calls the server's tables and indexes directly")]
 
 use super::layout::{Layout, Shape};
+use super::range::TimeRange;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::{descriptor, varlena};
 use gemba_segment::{Damage, Segment};
@@ -51,7 +52,7 @@ impl Stored {
     pub fn open(&self, store: &Store) -> Result<Segment<'_>> {
         let segment =
             Segment::open(self.bytes()).map_err(|damage| damaged(store, self, &damage))?;
-        if segment.rows() != self.rows || segment.columns() != store.layout.stored {
+        if segment.rows() != self.rows {
             return Err(damaged_because(
                 store,
                 self,
@@ -59,7 +60,9 @@ impl Stored {
             ));
         }
         for column in store.layout.columns.iter() {
+            // A column may have been added since the segment was written.
             if let (Some(number), Some(shape)) = (column.stored, column.shape)
+                && number < segment.columns()
                 && segment.kind(number) != shape.kind()
             {
                 return Err(damaged_because(
@@ -123,17 +126,15 @@ impl Store {
         // SAFETY: plain calls in a transaction; the list of indexes is palloc'd.
         unsafe {
             let relation = pg_sys::table_open(layout.segments, lock);
-            let indexes = pg_sys::RelationGetIndexList(relation);
-            let index = pgrx::PgList::<()>::from_pg(indexes).get_oid(0);
-            let Some(index) = index else {
-                Err(Error::state("the segment table has lost its index")
-                    .detail(crate::postgres::relation::name_of(relation))
-                    .hint("restore the partition from a backup"))
-                .or_raise()
-            };
+            let keys = layout.keys.len();
+            let wanted: Vec<i16> = (KEYS..KEYS + keys)
+                .chain([LAST_AT])
+                .map(|n| n as i16)
+                .collect();
+            let index = index_on(relation, &wanted, lock).or_raise();
             Self {
                 relation,
-                index: pg_sys::index_open(index, lock),
+                index,
                 layout,
                 lock,
             }
@@ -264,6 +265,20 @@ impl Everything {
         }
     }
 
+    /// Those that no other process of a parallel query takes.
+    ///
+    /// # Safety
+    /// The description of the scan was made for this table, and lives as long as this is used.
+    pub unsafe fn share(store: &Store, shared: pg_sys::ParallelTableScanDesc) -> Self {
+        // SAFETY: the table is open.
+        unsafe {
+            Self {
+                scan: pg_sys::table_beginscan_parallel(store.relation, shared),
+                slot: pg_sys::table_slot_create(store.relation, std::ptr::null_mut()),
+            }
+        }
+    }
+
     pub fn next(&mut self, store: &Store) -> Option<Stored> {
         // SAFETY: scan and slot belong together; the tuple stays pinned in the slot until the next call.
         unsafe {
@@ -288,31 +303,65 @@ impl Everything {
     }
 }
 
-/// The segments of one key that touch a range of time, in order of time, in either direction.
-pub struct OfKey {
-    scan: pg_sys::SysScanDesc,
-    direction: pg_sys::ScanDirection::Type,
-    range: Range<i64>,
+/// The index of a table on these columns, in this order, opened.
+///
+/// # Errors
+/// `55000` where there is none.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn index_on(
+    relation: pg_sys::Relation,
+    columns: &[i16],
+    lock: pg_sys::LOCKMODE,
+) -> Result<pg_sys::Relation> {
+    // SAFETY: a table's indexes can be opened while it is; each has so many columns as it says.
+    unsafe {
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        for oid in pgrx::PgList::<()>::from_pg(indexes).iter_oid() {
+            let index = pg_sys::index_open(oid, lock);
+            let facts = &*(*index).rd_index;
+            let has = std::slice::from_raw_parts(
+                facts.indkey.values.as_ptr(),
+                usize::try_from(facts.indkey.dim1).unwrap_or(0),
+            );
+            if has == columns && facts.indisvalid {
+                return Ok(index);
+            }
+            pg_sys::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+        Err(Error::state("a table of the history has lost its index")
+            .detail(crate::postgres::relation::name_of(relation))
+            .hint("restore the partition from a backup"))
+    }
 }
 
-impl OfKey {
-    /// `range` is half-open. A key that is NULL is looked for as such.
-    ///
+/// A condition that an index is searched with: attribute number of the table, strategy of the b-tree, value. None
+/// looks for NULL.
+pub type Wanted = (usize, u32, Option<Datum>);
+
+/// Rows of a table in the order of an index.
+pub struct IndexScan {
+    scan: pg_sys::SysScanDesc,
+    direction: pg_sys::ScanDirection::Type,
+}
+
+impl IndexScan {
     /// # Safety
-    /// The snapshot is registered or active as long as this is used.
+    /// Both are open, and the index is on the columns of the conditions, whose values are of the columns' types. The
+    /// snapshot is registered or active as long as this is used.
     pub unsafe fn begin(
-        store: &Store,
-        keys: &[Option<Datum>],
-        range: Range<i64>,
+        relation: pg_sys::Relation,
+        index: pg_sys::Relation,
+        wanted: &[Wanted],
         backward: bool,
         snapshot: pg_sys::Snapshot,
     ) -> Self {
-        let mut conditions = Vec::with_capacity(keys.len() + 1);
-        let order = store.layout.order_shape();
-        // SAFETY: attribute numbers and operators are those of the table's own columns and their types.
+        // SAFETY: as the caller says; the server copies the conditions.
         unsafe {
-            let mut add = |attribute: usize, strategy: u32, value: Option<Datum>| {
-                let facts = descriptor::attribute((*store.relation).rd_att, attribute - 1);
+            let mut conditions = Vec::with_capacity(wanted.len());
+            for &(attribute, strategy, value) in wanted {
+                let facts = descriptor::attribute((*relation).rd_att, attribute - 1);
                 let mut key = pg_sys::ScanKeyData::default();
                 match value {
                     None => pg_sys::ScanKeyEntryInitialize(
@@ -337,21 +386,11 @@ impl OfKey {
                     ),
                 }
                 conditions.push(key);
-            };
-            for (key, value) in keys.iter().enumerate() {
-                add(KEYS + key, pg_sys::BTEqualStrategyNumber, *value);
-            }
-            if range.start > i64::MIN {
-                add(
-                    LAST_AT,
-                    pg_sys::BTGreaterEqualStrategyNumber,
-                    Some(order.datum(range.start)),
-                );
             }
             Self {
                 scan: pg_sys::systable_beginscan_ordered(
-                    store.relation,
-                    store.index,
+                    relation,
+                    index,
                     snapshot,
                     conditions.len() as i32,
                     conditions.as_mut_ptr(),
@@ -361,34 +400,102 @@ impl OfKey {
                 } else {
                     pg_sys::ScanDirection::ForwardScanDirection
                 },
-                range,
             }
+        }
+    }
+
+    /// The next row; it stays until the one after it is asked for.
+    pub fn next(&mut self) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: the scan has not been ended.
+        let tuple = unsafe { pg_sys::systable_getnext_ordered(self.scan, self.direction) };
+        (!tuple.is_null()).then_some(tuple)
+    }
+
+    pub fn end(self) {
+        // SAFETY: used for the last time.
+        unsafe { pg_sys::systable_endscan_ordered(self.scan) }
+    }
+}
+
+/// The segments of one key that touch a range of time, in order of time, in either direction. With only the
+/// first of several keys, or none, those of all that have them, in the order of the index.
+pub struct OfKey {
+    scan: IndexScan,
+    range: TimeRange,
+    /// Forward, what follows a segment behind the range is behind it as well.
+    stops: bool,
+}
+
+impl OfKey {
+    /// `range` is half-open. A key that is NULL is looked for as such.
+    ///
+    /// # Safety
+    /// The snapshot is registered or active as long as this is used.
+    pub unsafe fn begin(
+        store: &Store,
+        keys: &[Option<Datum>],
+        range: Range<i64>,
+        backward: bool,
+        snapshot: pg_sys::Snapshot,
+    ) -> Self {
+        let range = TimeRange {
+            low: range.start,
+            high: if range.end == i64::MAX {
+                i64::MAX
+            } else {
+                range.end.saturating_sub(1)
+            },
+        };
+        // SAFETY: as the caller says.
+        unsafe { Self::within(store, keys, range, backward, snapshot) }
+    }
+
+    /// # Safety
+    /// As for [`Self::begin`].
+    pub unsafe fn within(
+        store: &Store,
+        keys: &[Option<Datum>],
+        range: TimeRange,
+        backward: bool,
+        snapshot: pg_sys::Snapshot,
+    ) -> Self {
+        let mut wanted: Vec<Wanted> = keys
+            .iter()
+            .enumerate()
+            .map(|(key, value)| (KEYS + key, pg_sys::BTEqualStrategyNumber, *value))
+            .collect();
+        if range.low > i64::MIN {
+            let low = store.layout.order_shape().datum(range.low);
+            wanted.push((LAST_AT, pg_sys::BTGreaterEqualStrategyNumber, Some(low)));
+        }
+        // SAFETY: attribute numbers and types are those of the table's own columns.
+        let scan =
+            unsafe { IndexScan::begin(store.relation, store.index, &wanted, backward, snapshot) };
+        Self {
+            scan,
+            range,
+            stops: !backward
+                && keys.len() == store.layout.keys.len()
+                && store.layout.keys_are_distinct(),
         }
     }
 
     pub fn next(&mut self, store: &Store) -> Option<Stored> {
         loop {
             // SAFETY: the tuple stays pinned until the next call.
-            let stored = unsafe {
-                let tuple = pg_sys::systable_getnext_ordered(self.scan, self.direction);
-                if tuple.is_null() {
-                    return None;
-                }
-                store.read(tuple)
-            };
-            if stored.first < self.range.end {
+            let stored = unsafe { store.read(self.scan.next()?) };
+            if stored.first <= self.range.high {
                 return Some(stored);
             }
-            // Segments of a key do not overlap: forward, all that come are later still.
-            if self.direction == pg_sys::ScanDirection::ForwardScanDirection {
+            // Segments of a key do not overlap: all that come are later still.
+            if self.stops {
                 return None;
             }
         }
     }
 
     pub fn end(self) {
-        // SAFETY: used for the last time.
-        unsafe { pg_sys::systable_endscan_ordered(self.scan) }
+        self.scan.end();
     }
 }
 

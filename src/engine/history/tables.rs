@@ -183,8 +183,8 @@ fn foreign_table(
 ) -> String {
     let mut definitions = Vec::with_capacity(columns.len() + checks.len());
     let mut number = 0;
-    for column in columns {
-        let mut options = Vec::new();
+    for (place, column) in columns.iter().enumerate() {
+        let mut options = vec![format!("\"late\" '{}'", place + 1)];
         let mut constraints = String::new();
         match &column.generated {
             Some(expression) => constraints = format!(" GENERATED ALWAYS AS ({expression}) STORED"),
@@ -203,11 +203,7 @@ fn foreign_table(
         if column.name == policy.order_by {
             options.push("\"order\" 'true'".to_owned());
         }
-        let options = if options.is_empty() {
-            String::new()
-        } else {
-            format!(" OPTIONS ({})", options.join(", "))
-        };
+        let options = format!(" OPTIONS ({})", options.join(", "));
         if column.not_null {
             constraints.push_str(" NOT NULL");
         }

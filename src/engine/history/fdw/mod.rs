@@ -1,11 +1,15 @@
 //! The wrapper behind compressed partitions: what the server's planner and executor call.
 //!
 //! - [`plan`]: how large a partition is, and by which ways it can be read
-//! - [`scan`]: reading it, row by row
+//! - [`scan`]: reading it, row by row: [`reader`] for segments, [`late_rows`], [`parallel`]
 
 #![expect(unsafe_code, reason = "called by the server")]
 
+pub mod late_rows;
+mod parallel;
+mod paths;
 mod plan;
+mod reader;
 mod scan;
 
 use crate::error::{Error, OrRaise};
@@ -31,6 +35,8 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
         unsafe { PgBox::<pg_sys::FdwRoutine>::alloc_node(pg_sys::NodeTag::T_FdwRoutine) };
     plan::register(&mut routine);
     scan::register(&mut routine);
+    parallel::register(&mut routine);
+    super::aggregate::register(&mut routine);
     pg_sys::Datum::from(routine.into_pg())
 }
 
@@ -53,6 +59,7 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
             "column",
             "key",
             "order",
+            "late",
         ];
         for option in given {
             let name = option.split('=').next().unwrap_or_default();
