@@ -17,6 +17,7 @@
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
 //! - [`direct`]: segments that come ready-made, from an import
+//! - [`seen`]: transactions that are older than a partition's segments
 //! - [`verify`]: finding damage
 //! - [`api`]: the SQL functions
 
@@ -34,6 +35,7 @@ mod layout;
 pub mod policy;
 mod range;
 mod select;
+mod seen;
 mod store;
 mod swap;
 mod tables;

@@ -42,6 +42,12 @@ pub fn replace(set: &Set, range: &Leaf, old: &Relation, new: &Relation) -> Resul
         })
     })?;
     let new = Relation::open(new.oid)?;
+    if new.kind == 'f' {
+        spi::write(
+            &format!("ALTER FOREIGN TABLE {} OPTIONS (ADD copied 'true')", new.sql()),
+            &[],
+        )?;
+    }
     leaf::attach(set, &new, range.from, range.to)?;
     rollups::leaves::leaf_replaced(parent.oid, old.oid, new.oid)
 }

@@ -56,6 +56,7 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
             "unique",
             "cut",
             "raw_bytes",
+            "copied",
             "column",
             "key",
             "order",
