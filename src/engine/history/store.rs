@@ -5,8 +5,8 @@
 #![expect(unsafe_code, reason = "calls the server's tables and indexes directly")]
 
 use super::layout::{Layout, Shape};
-use super::seen;
 use super::range::TimeRange;
+use super::seen;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::{descriptor, varlena};
 use gemba_segment::{Damage, Segment};

@@ -44,7 +44,10 @@ pub fn replace(set: &Set, range: &Leaf, old: &Relation, new: &Relation) -> Resul
     let new = Relation::open(new.oid)?;
     if new.kind == 'f' {
         spi::write(
-            &format!("ALTER FOREIGN TABLE {} OPTIONS (ADD copied 'true')", new.sql()),
+            &format!(
+                "ALTER FOREIGN TABLE {} OPTIONS (ADD copied 'true')",
+                new.sql()
+            ),
             &[],
         )?;
     }
@@ -106,7 +109,10 @@ pub fn require_same_rows(old: &Relation, new_rows: i64, old_rows: i64) -> Result
         PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         "the copy of a partition has not as many rows as the partition",
     )
-    .detail(format!("partition {}: {old_rows} rows, copied {new_rows}", old.sql()))
+    .detail(format!(
+        "partition {}: {old_rows} rows, copied {new_rows}",
+        old.sql()
+    ))
     .hint("the partition stays as it was; please report this"))
 }
 

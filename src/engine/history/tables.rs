@@ -87,7 +87,14 @@ pub fn make(
         segment_index(&segments_sql, policy),
         late_table(&late_sql, &columns),
         late_index(&late_sql, policy, unique),
-        foreign_table(&foreign, &segments, &columns, &checks(like)?, policy, unique),
+        foreign_table(
+            &foreign,
+            &segments,
+            &columns,
+            &checks(like)?,
+            policy,
+            unique,
+        ),
     ];
     for table in [&segments_sql, &late_sql] {
         statements.push(format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"));

@@ -290,7 +290,10 @@ fn maintain_partitions() -> Result<
         let before = actions.len();
         attempt(set, &mut actions, |set| replace_closed(set, prepared));
         // What was prepared would otherwise stay beside the partition for ever.
-        if !actions[before..].iter().any(|action| action.action == COMPRESSED) {
+        if !actions[before..]
+            .iter()
+            .any(|action| action.action == COMPRESSED)
+        {
             attempt(set, &mut actions, |_| {
                 compress::discard(replacement)?;
                 Ok(Vec::new())

@@ -134,7 +134,15 @@ fn generic_plans_and_cursors() -> Result<()> {
          DECLARE a SCROLL CURSOR FOR SELECT id FROM s.raw WHERE sensor = 2 ORDER BY at;
          DECLARE b SCROLL CURSOR FOR SELECT id FROM s.twin WHERE sensor = 2 ORDER BY at",
     )?;
-    for fetch in ["10", "BACKWARD 3", "LAST", "BACKWARD 20", "FIRST", "ABSOLUTE 700", "RELATIVE -7"] {
+    for fetch in [
+        "10",
+        "BACKWARD 3",
+        "LAST",
+        "BACKWARD 20",
+        "FIRST",
+        "ABSOLUTE 700",
+        "RELATIVE -7",
+    ] {
         let found = gemba_tests::table(&mut client, &format!("FETCH {fetch} FROM a"));
         let expected = gemba_tests::table(&mut client, &format!("FETCH {fetch} FROM b"));
         assert_eq!(found, expected, "{fetch}");
