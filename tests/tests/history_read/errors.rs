@@ -12,7 +12,10 @@ fn damage_is_reported() -> Result<()> {
         "UPDATE gemba_history.raw_p20180301 SET data = set_byte(data, length(data) / 2, 255 - get_byte(data, length(data) / 2))
           WHERE key_1 = 2 AND first_at < '2018-03-02'",
     )?;
-    let error = client.query("SELECT sum(value) FROM s.raw WHERE sensor = 2 AND value > 0", &[]);
+    let error = client.query(
+        "SELECT sum(value) FROM s.raw WHERE sensor = 2 AND value > 0",
+        &[],
+    );
     expect_sqlstate(error, "XX001");
     client.query("SELECT sum(value) FROM s.raw WHERE sensor = 3", &[])?;
     Ok(())
@@ -51,7 +54,13 @@ fn columns_come_and_go() -> Result<()> {
              ALTER TABLE {table} DROP COLUMN single"
         ))?;
     }
-    crate::assert_same(&mut client, "SELECT id, note, caption, double, code FROM {t} ORDER BY id");
-    crate::assert_same(&mut client, "SELECT * FROM {t} WHERE note IS NULL AND caption = 'label 7' ORDER BY id");
+    crate::assert_same(
+        &mut client,
+        "SELECT id, note, caption, double, code FROM {t} ORDER BY id",
+    );
+    crate::assert_same(
+        &mut client,
+        "SELECT * FROM {t} WHERE note IS NULL AND caption = 'label 7' ORDER BY id",
+    );
     Ok(())
 }

@@ -60,8 +60,7 @@ impl LateRows {
     pub unsafe fn begin(layout: Rc<Layout>, request: Request) -> Self {
         // SAFETY: the table exists as long as the partition, which is locked; the context is the node's own.
         unsafe {
-            let before =
-                pg_sys::MemoryContextSwitchTo((*request.context).ecxt_per_query_memory);
+            let before = pg_sys::MemoryContextSwitchTo((*request.context).ecxt_per_query_memory);
             let relation = pg_sys::table_open(layout.late, LOCK);
             let blocks =
                 pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
@@ -194,9 +193,8 @@ impl LateRows {
     unsafe fn advance(&mut self) -> Option<pg_sys::HeapTuple> {
         // As for the cursor: what scans open lives longer than a row.
         // SAFETY: the context is the node's own.
-        let before = unsafe {
-            pg_sys::MemoryContextSwitchTo((*self.request.context).ecxt_per_query_memory)
-        };
+        let before =
+            unsafe { pg_sys::MemoryContextSwitchTo((*self.request.context).ecxt_per_query_memory) };
         // SAFETY: as the caller says.
         let found = unsafe { self.find() };
         // SAFETY: as it was.
