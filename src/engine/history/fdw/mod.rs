@@ -1,10 +1,14 @@
 //! The wrapper behind compressed partitions: what the server's planner and executor call.
 //!
 //! - [`plan`]: how large a partition is, and by which ways it can be read
+//! - [`paths`]: what they cost
 //! - [`scan`]: reading it, row by row: [`reader`] for segments, [`late_rows`], [`parallel`]
+//! - [`explain`], [`analyze`]: what EXPLAIN says, and what ANALYZE sees
 
 #![expect(unsafe_code, reason = "called by the server")]
 
+mod analyze;
+mod explain;
 pub mod late_rows;
 mod parallel;
 mod paths;
@@ -36,6 +40,8 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
     plan::register(&mut routine);
     scan::register(&mut routine);
     parallel::register(&mut routine);
+    explain::register(&mut routine);
+    analyze::register(&mut routine);
     super::aggregate::register(&mut routine);
     pg_sys::Datum::from(routine.into_pg())
 }

@@ -7,6 +7,7 @@ use super::super::select::{Order, Selection, columns_of};
 use super::super::store::{Everything, Store};
 use super::paths;
 use pgrx::PgList;
+use pgrx::itemptr::item_pointer_get_block_number_no_check;
 use pgrx::prelude::*;
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
@@ -93,9 +94,7 @@ unsafe fn sample(store: &Store, pages: f64) -> (f64, f64) {
         while let Some(stored) = all.next(store) {
             segments += 1.0;
             rows += stored.rows as f64;
-            seen = f64::from(pg_sys::ItemPointerGetBlockNumberNoCheck(
-                &raw const stored.tid,
-            )) + 1.0;
+            seen = f64::from(item_pointer_get_block_number_no_check(stored.tid)) + 1.0;
             if segments as usize >= SAMPLE {
                 ended = false;
                 break;
