@@ -33,6 +33,9 @@ const SLOWER: f64 = 1.2;
 /// What policies may add to a query.
 const POLICIES: f64 = 0.05;
 
+/// To look up who asks takes some tenths of a millisecond, whatever is asked.
+const LONG: Duration = Duration::from_millis(10);
+
 const DAILY_LIMIT: Duration = Duration::from_millis(50);
 
 pub fn measure(
@@ -82,7 +85,7 @@ pub fn measure(
 
 fn notes(options: &Options, data: &Data, report: &mut Report) {
     report.note(&format!(
-        "history: {} readings, {} days of the whole building, in two months that are long closed. From CSV to queryable with aggregates: gemba takes import_csv of the wide files, telemetry.refresh() and gemba.maintain_partitions() until it finds nothing left to do, with ordinary partitions after gemba.stop_compressing() on readings, hours and days; the seed's DDL takes COPY of the long form, materialized views and their indexes; TimescaleDB takes COPY, compress_chunk() of every chunk (7 days, by sensor, in order of time) and continuous aggregates, once in that order and once with timescaledb.enable_direct_compress_copy, which writes compressed chunks straight from COPY",
+        "history: {} readings, {} days of the whole building, in months that are long closed. From CSV to queryable with aggregates: gemba takes import_csv of the wide files, telemetry.refresh() and gemba.maintain_partitions() until it finds nothing left to do, with ordinary partitions after gemba.stop_compressing() on readings, hours and days; the seed's DDL takes COPY of the long form, materialized views and their indexes; TimescaleDB takes COPY, compress_chunk() of every chunk (7 days, by sensor, in order of time) and continuous aggregates, once in that order and once with timescaledb.enable_direct_compress_copy, which writes compressed chunks straight from COPY",
         thousands(data.readings),
         data.range.days()
     ));
@@ -121,49 +124,57 @@ fn targets(loads: &Loads, answers: &Answers, report: &mut Report) {
         );
     }
     policies(answers, Tier::Segments, report);
-    let Some(theirs) = loads.get(&Tier::Timescale) else {
-        return;
-    };
     let Some(ours) = loads.get(&Tier::Segments) else {
         return;
     };
+    if !loads.contains_key(&Tier::Timescale) {
+        return;
+    }
+    // Of its two ways of loading, the one that does better.
+    let their_ways = || {
+        [Tier::Timescale, Tier::TimescaleDirect]
+            .iter()
+            .filter_map(|tier| loads.get(tier))
+    };
+    let bytes = their_ways().map(|load| load.readings_bytes).min();
+    let quickest = their_ways().map(|load| load.total.median()).min();
     let mut at_least = |what: &str, wanted: f64, ratio: f64| {
         target(
             report,
-            &format!("{what} at least {wanted}x TimescaleDB's"),
+            &format!("{what} TimescaleDB, at least {wanted}x"),
             ratio >= wanted,
             &factor(ratio),
         );
     };
     at_least(
-        "readings as small",
+        "readings smaller than those of",
         2.0,
-        theirs.readings_bytes as f64 / ours.readings_bytes.max(1) as f64,
+        bytes.unwrap_or_default() as f64 / ours.readings_bytes.max(1) as f64,
     );
-    // The quicker of its two ways.
-    let quickest = [Tier::Timescale, Tier::TimescaleDirect]
-        .iter()
-        .filter_map(|tier| loads.get(tier))
-        .map(|load| load.total.median())
-        .min()
-        .unwrap_or_default();
     at_least(
-        "from CSV to queryable as fast as the quicker of two ways",
+        "from CSV to queryable faster than",
         10.0,
-        quickest.as_secs_f64() / ours.total.median().as_secs_f64().max(1e-9),
+        quickest.unwrap_or_default().as_secs_f64() / ours.total.median().as_secs_f64().max(1e-9),
     );
     for name in [questions::TOTAL, questions::DAILY] {
         if let Some(ratio) = answers.ratio(name, Tier::Segments, Tier::Timescale) {
-            at_least(&format!("{name}: as fast"), 5.0, 1.0 / ratio.max(1e-9));
+            at_least(&format!("{name}: faster than"), 5.0, 1.0 / ratio.max(1e-9));
         }
     }
 }
 
-/// What row security costs, on the worst query.
+/// What row security costs, on the worst query: of all, and of those that are long enough for a share to mean much.
 fn policies(answers: &Answers, tier: Tier, report: &mut Report) {
-    let Some((worst, more, name)) = answers.dearest_policies(tier) else {
+    let words = |(share, more, name): (f64, Duration, &str)| {
+        format!("{:+.1} %, {} ({name})", 100.0 * share, show(more))
+    };
+    let Some(worst) = answers.dearest_policies(tier, Duration::ZERO) else {
         return;
     };
+    let of_long = answers.dearest_policies(tier, LONG).map_or_else(
+        || "there are none".to_owned(),
+        |found| format!("at most {}", words(found)),
+    );
     target(
         report,
         &format!(
@@ -171,8 +182,12 @@ fn policies(answers: &Answers, tier: Tier, report: &mut Report) {
             answers.what,
             100.0 * POLICIES
         ),
-        worst <= POLICIES,
-        &format!("at most {:+.1} %, {} ({name})", 100.0 * worst, show(more)),
+        worst.0 <= POLICIES,
+        &format!(
+            "at most {}; of queries of {} or more {of_long}",
+            words(worst),
+            show(LONG)
+        ),
     );
 }
 

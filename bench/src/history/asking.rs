@@ -320,14 +320,20 @@ impl Answers {
         Some((times(with, without) - 1.0, with.saturating_sub(without)))
     }
 
-    /// The query and user to whom row security adds the most.
-    pub fn dearest_policies(&self, tier: Tier) -> Option<(f64, Duration, &'static str)> {
+    /// The query to which row security adds the greatest share, of those that take the owner so long or longer: that
+    /// share, the time, and the query.
+    pub fn dearest_policies(
+        &self,
+        tier: Tier,
+        long: Duration,
+    ) -> Option<(f64, Duration, &'static str)> {
         self.list
             .iter()
             .filter(|answer| answer.tier == tier)
             .filter_map(|answer| {
                 let (share, more) = self.policies(answer)?;
-                Some((share, more, answer.question))
+                let without = answer.samples.median().saturating_sub(more);
+                (without >= long).then_some((share, more, answer.question))
             })
             .max_by(|a, b| a.0.total_cmp(&b.0))
     }

@@ -104,6 +104,8 @@ impl Tier {
         progress(&format!("{}: VACUUM (ANALYZE)", self.label()));
         let mut client = server.connect(self.database())?;
         client.batch_execute("VACUUM (ANALYZE)")?;
+        // Without a name it leaves foreign tables out.
+        client.batch_execute(&format!("ANALYZE {}", self.side().table("sensor_readings")))?;
         client.batch_execute("CHECKPOINT")?;
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 #![expect(unsafe_code, reason = "called by the server")]
 
+use super::super::cursor::memory;
 use super::super::layout::Layout;
 use super::super::store::{Everything, Store, Stored, damaged};
 use super::super::values::Cells;
-use super::super::cursor::memory;
 use crate::error::{OrRaise, Result};
 use crate::postgres::expression;
 use gemba_segment::Buffer;
@@ -101,9 +101,16 @@ impl<'s> Sample<'s> {
                 .iter()
                 .enumerate()
                 .filter(|(_, column)| column.generated && !column.dropped)
-                .map(|(place, _)| (place, pg_sys::build_column_default(relation, place as i32 + 1)))
+                .map(|(place, _)| {
+                    (
+                        place,
+                        pg_sys::build_column_default(relation, place as i32 + 1),
+                    )
+                })
                 .filter(|(_, expression)| !expression.is_null())
-                .map(|(place, expression)| (place, pg_sys::ExecPrepareExpr(expression.cast(), estate)))
+                .map(|(place, expression)| {
+                    (place, pg_sys::ExecPrepareExpr(expression.cast(), estate))
+                })
                 .collect();
             Self {
                 store,
@@ -118,7 +125,10 @@ impl<'s> Sample<'s> {
                 memory: memory(c"gemba history sample"),
                 generated,
                 estate,
-                slot: pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual),
+                slot: pg_sys::MakeSingleTupleTableSlot(
+                    (*relation).rd_att,
+                    &raw const pg_sys::TTSOpsVirtual,
+                ),
             }
         }
     }
@@ -157,7 +167,9 @@ impl<'s> Sample<'s> {
     unsafe fn take(&mut self, store: &Store, snapshot: pg_sys::Snapshot) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
-            let mut buffers: Vec<Buffer> = (0..store.layout.stored).map(|_| Buffer::default()).collect();
+            let mut buffers: Vec<Buffer> = (0..store.layout.stored)
+                .map(|_| Buffer::default())
+                .collect();
             let mut all = Everything::begin(store, snapshot);
             while let Some(stored) = all.next(store) {
                 pg_sys::vacuum_delay_point(
@@ -175,7 +187,12 @@ impl<'s> Sample<'s> {
                 self.passed = end;
             }
             all.end();
-            let places: Vec<_> = store.layout.columns.iter().map(|column| column.late).collect();
+            let places: Vec<_> = store
+                .layout
+                .columns
+                .iter()
+                .map(|column| column.late)
+                .collect();
             self.each_late(snapshot, |sample, values, nulls| {
                 if sample.taken < sample.wanted && sample.next == sample.passed {
                     super::super::cursor::clear(sample.slot);
@@ -266,7 +283,9 @@ impl<'s> Sample<'s> {
             );
             *self.rows.add(self.taken as usize) = tuple;
             if !(*self.estate).es_per_tuple_exprcontext.is_null() {
-                pg_sys::MemoryContextReset((*(*self.estate).es_per_tuple_exprcontext).ecxt_per_tuple_memory);
+                pg_sys::MemoryContextReset(
+                    (*(*self.estate).es_per_tuple_exprcontext).ecxt_per_tuple_memory,
+                );
             }
         }
         self.taken += 1;
@@ -282,8 +301,10 @@ impl<'s> Sample<'s> {
     ) {
         // SAFETY: as the caller says; the tuple stays pinned until the next one.
         unsafe {
-            let relation =
-                pg_sys::table_open(self.store.layout.late, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let relation = pg_sys::table_open(
+                self.store.layout.late,
+                pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+            );
             let columns = (*(*relation).rd_att).natts as usize;
             let (mut values, mut nulls) = (vec![Datum::null(); columns], vec![true; columns]);
             let scan = pg_sys::table_beginscan(relation, snapshot, 0, std::ptr::null_mut());

@@ -34,14 +34,22 @@ unsafe extern "C-unwind" fn explain(
         text(output, c"Segments by", &found_by(&layout, &chosen));
         let printer = Printer { node, output };
         let of = |purpose: fn(Use) -> bool| {
-            let conditions = chosen.conditions.iter().filter(|found| purpose(found.purpose));
-            let clauses = conditions.map(|found| found.clause).filter(|clause| !clause.is_null());
+            let conditions = chosen
+                .conditions
+                .iter()
+                .filter(|found| purpose(found.purpose));
+            let clauses = conditions
+                .map(|found| found.clause)
+                .filter(|clause| !clause.is_null());
             printer.print(clauses)
         };
         for (label, found) in [
             (c"Keys", of(|purpose| matches!(purpose, Use::Key(_)))),
             (c"Time", of(|purpose| purpose == Use::Time)),
-            (c"Segment Filter", printer.print(PgList::from_pg(chosen.by_segment).iter_ptr())),
+            (
+                c"Segment Filter",
+                printer.print(PgList::from_pg(chosen.by_segment).iter_ptr()),
+            ),
             (c"Column Filter", of(|purpose| purpose == Use::Filter)),
         ] {
             if let Some(found) = found {
