@@ -243,6 +243,7 @@ pub extern "C-unwind" fn _PG_init() {
     engine::jobs::worker::register();
     engine::audit::access::register();
     engine::history::aggregate::switch::register();
+    engine::history::register();
 }
 
 /// Set-up that `cargo pgrx test` asks for.

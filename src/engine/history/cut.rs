@@ -112,6 +112,29 @@ impl Cut {
         }
     }
 
+    /// The first time that belongs to the segment of this one.
+    pub fn start(&self, time: i64) -> i64 {
+        let Some(step) = self.span.step() else {
+            return i64::MIN;
+        };
+        match time.checked_mul(self.unit) {
+            Some(micros) if Self::REGULAR.contains(&micros) => {
+                let start = step.floor(micros, &self.zone);
+                start.div_euclid(self.unit).min(time)
+            }
+            _ => time,
+        }
+    }
+
+    /// No cuts: what is written stays in one segment.
+    pub fn nowhere() -> Self {
+        Self {
+            span: Span::Partition,
+            zone: ServerZone::trusted("UTC"),
+            unit: 1,
+        }
+    }
+
     /// Years 1 to 9999: where calendars are defined.
     const REGULAR: Range<i64> = -63_082_281_600_000_000..252_455_616_000_000_000;
 }

@@ -9,6 +9,7 @@
 //! - [`values`]: values of rows into segments and out of them
 //! - [`store`]: the segment table
 //! - [`select`], [`range`], [`filter`], [`cursor`]: which segments, and which of their rows, a query needs
+//! - [`rows`]: the rows of a segment, decoded
 //! - [`writer`], [`cut`]: rows become segments, and where these end
 //! - [`fdw`]: reading and writing a compressed partition, for the server's executor
 //! - [`aggregate`]: aggregates without making rows
@@ -17,7 +18,10 @@
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
 //! - [`direct`]: segments that come ready-made, from an import
+//! - [`seen`]: transactions that are older than a partition's segments
 //! - [`verify`]: finding damage
+//! - [`late`], [`unique`]: rows that come later, and whether there is such a row already
+//! - [`fold`]: late rows into segments
 //! - [`api`]: the SQL functions
 
 pub mod aggregate;
@@ -30,13 +34,20 @@ mod decompress;
 pub mod direct;
 mod fdw;
 mod filter;
+pub mod fold;
+mod late;
 mod layout;
 pub mod policy;
 mod range;
+mod rows;
+mod seen;
 mod select;
 mod store;
 mod swap;
 mod tables;
+mod unique;
 mod values;
 mod verify;
 mod writer;
+
+pub use fdw::register;

@@ -6,6 +6,7 @@
 
 use super::layout::{Layout, Shape};
 use super::range::TimeRange;
+use super::seen;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::{descriptor, varlena};
 use gemba_segment::{Damage, Segment};
@@ -122,6 +123,7 @@ pub struct NewSegment<'a> {
 impl Store {
     /// Opens the segment table of a compressed partition.
     pub fn open(layout: Rc<Layout>, lock: u32) -> Self {
+        seen::require(&layout).or_raise();
         let lock = lock as pg_sys::LOCKMODE;
         // SAFETY: plain calls in a transaction; the list of indexes is palloc'd.
         unsafe {
@@ -500,7 +502,7 @@ impl OfKey {
 }
 
 /// The function behind a type's b-tree comparison.
-fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
+pub fn comparison(type_oid: pg_sys::Oid, strategy: u32) -> pg_sys::RegProcedure {
     // SAFETY: look-ups in the system caches. A type without an operator class of its own is compared as the one it
     // is binary compatible with, as an index on it does.
     unsafe {

@@ -10,6 +10,7 @@ use crate::postgres::descriptor;
 use gemba_segment::ColumnBuilder;
 use pg_sys::Datum;
 use pgrx::prelude::*;
+use std::collections::VecDeque;
 
 /// Gathers the rows of one segment after the other, and writes them.
 pub struct Writer<'s> {
@@ -24,6 +25,8 @@ pub struct Writer<'s> {
     /// The first time that belongs to another segment.
     until: i64,
     encoded: Vec<u8>,
+    /// Segments that are taken the place of, one by each that is written.
+    replaced: VecDeque<pg_sys::ItemPointerData>,
     pub rows: u64,
     pub segments: u64,
     pub bytes: u64,
@@ -53,6 +56,7 @@ impl<'s> Writer<'s> {
             last: 0,
             until: i64::MIN,
             encoded: Vec::new(),
+            replaced: VecDeque::new(),
             rows: 0,
             segments: 0,
             bytes: 0,
@@ -85,7 +89,21 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
-    fn gathered(&self) -> usize {
+    /// The rows of this segment, which nobody else can change, are among those to come: it goes.
+    pub fn replaces(&mut self, segment: pg_sys::ItemPointerData) {
+        self.replaced.push_back(segment);
+    }
+
+    /// Writes the segment at hand, and takes away those whose rows went into fewer.
+    pub fn finish(&mut self) -> Result<()> {
+        self.flush()?;
+        for segment in self.replaced.drain(..) {
+            self.store.delete(&segment);
+        }
+        Ok(())
+    }
+
+    pub fn gathered(&self) -> usize {
         self.builders.first().map_or(0, ColumnBuilder::len)
     }
 
@@ -149,13 +167,17 @@ impl<'s> Writer<'s> {
             .detail(error.to_string())
             .hint("please report this")
         })?;
-        self.store.insert(&NewSegment {
+        let segment = NewSegment {
             first: self.first,
             last: self.last,
             rows,
             keys: &self.keys,
             data: &self.encoded,
-        });
+        };
+        match self.replaced.pop_front() {
+            Some(old) => self.store.replace(&old, &segment),
+            None => self.store.insert(&segment),
+        }
         self.rows += rows as u64;
         self.segments += 1;
         self.bytes += self.encoded.len() as u64;

@@ -3,6 +3,7 @@
 use super::leaf;
 use super::set::{KeyType, Leaf, Parent, Set};
 use crate::engine::history::compress;
+use crate::engine::history::fold;
 use crate::engine::history::policy::Policy;
 use crate::engine::rollups;
 use crate::engine::rollups::definition::Rollup;
@@ -285,7 +286,23 @@ fn maintain_partitions() -> Result<
         attempt(set, &mut actions, |set| retire_expired(set, holding));
     }
     for (set, prepared) in prepared {
+        let replacement = prepared.replacement();
+        let before = actions.len();
         attempt(set, &mut actions, |set| replace_closed(set, prepared));
+        // What was prepared would otherwise stay beside the partition for ever.
+        if !actions[before..]
+            .iter()
+            .any(|action| action.action == COMPRESSED)
+        {
+            attempt(set, &mut actions, |_| {
+                compress::discard(replacement)?;
+                Ok(Vec::new())
+            });
+        }
+    }
+    // Last, as writers of those partitions wait from then on until all this is committed.
+    for set in sets {
+        attempt(set, &mut actions, fold_late);
     }
     Ok(TableIterator::new(rows(actions)))
 }
@@ -332,12 +349,35 @@ fn replace_closed(set: &Set, prepared: compress::Prepared) -> Result<Vec<Action>
     Ok(vec![Action {
         parent: set.parent.relation.sql(),
         partition: Some(partition),
-        action: "compressed",
+        action: COMPRESSED,
         detail: Some(format!(
             "{} rows, from {before} bytes to {}",
             done.rows, done.bytes
         )),
     }])
+}
+
+/// Puts late rows into segments, where no writer is in the way.
+fn fold_late(set: &Set) -> Result<Vec<Action>> {
+    let mut actions = Vec::new();
+    for leaf in set.leaves()? {
+        let partition = Relation::open(leaf.oid)?;
+        if partition.kind != 'f' || !fold::has_late(&partition)? {
+            continue;
+        }
+        if let Some(folded) = fold::partition(set, &partition)? {
+            actions.push(Action {
+                parent: set.parent.relation.sql(),
+                partition: Some(partition.sql()),
+                action: "folded",
+                detail: Some(format!(
+                    "{} late rows, {} segments written",
+                    folded.rows, folded.segments
+                )),
+            });
+        }
+    }
+    Ok(actions)
 }
 
 /// Runs one set's work in a sub-transaction; a failure becomes a row and spares the other sets.
@@ -449,6 +489,9 @@ fn refuse_too_many(set: &Set, partitions: usize) -> Result<()> {
         "call ensure_partitions for at most {fit} partitions at a time, or raise max_locks_per_transaction"
     )))
 }
+
+/// What a compression is called in the result.
+const COMPRESSED: &str = "compressed";
 
 /// What a retirement is called in the result.
 const RETIRED: [&str; 3] = ["dropped", "detached", "archived"];

@@ -17,6 +17,9 @@ const SEGMENT: f64 = 40.0;
 /// Decoding a value and adding it.
 const VALUE: f64 = 0.02;
 
+/// At most this share of reading the rows.
+const BELOW_ROWS: f64 = 0.9;
+
 /// So many rows a segment has, where nothing else is known.
 const ROWS: f64 = 1_440.0;
 
@@ -334,7 +337,14 @@ impl Planned {
             let segments = (rows / ROWS).max(1.0) * SEGMENT;
             let conditions =
                 rows * self.selection.by_row.len() as f64 * 4.0 * pg_sys::cpu_operator_cost;
-            (segments + rows * columns * VALUE) * pg_sys::cpu_tuple_cost + conditions
+            let cost = (segments + rows * columns * VALUE) * pg_sys::cpu_tuple_cost + conditions;
+            // The same segments, and no rows are made: never as much as reading rows, whatever that is reckoned at.
+            let cheapest = (*input).cheapest_total_path;
+            if cheapest.is_null() {
+                cost
+            } else {
+                cost.min((*cheapest).total_cost * BELOW_ROWS)
+            }
         }
     }
 

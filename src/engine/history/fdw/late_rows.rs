@@ -37,6 +37,7 @@ pub struct LateRows {
     /// The row that was read last, by the late table's columns.
     values: Vec<Datum>,
     nulls: Vec<bool>,
+    tid: pg_sys::ItemPointerData,
     /// It has been read ahead, and its time.
     pending: Option<i64>,
 }
@@ -57,8 +58,9 @@ impl LateRows {
     /// # Safety
     /// The snapshot is the query's, and the expressions belong to its node.
     pub unsafe fn begin(layout: Rc<Layout>, request: Request) -> Self {
-        // SAFETY: the table exists as long as the partition, which is locked.
+        // SAFETY: the table exists as long as the partition, which is locked; the context is the node's own.
         unsafe {
+            let before = pg_sys::MemoryContextSwitchTo((*request.context).ecxt_per_query_memory);
             let relation = pg_sys::table_open(layout.late, LOCK);
             let blocks =
                 pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
@@ -84,6 +86,7 @@ impl LateRows {
                     slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 }
             };
+            pg_sys::MemoryContextSwitchTo(before);
             let columns = (*(*relation).rd_att).natts as usize;
             Self {
                 layout,
@@ -93,6 +96,7 @@ impl LateRows {
                 combination: 0,
                 values: vec![Datum::null(); columns],
                 nulls: vec![true; columns],
+                tid: pg_sys::ItemPointerData::default(),
                 pending: None,
             }
         }
@@ -117,6 +121,11 @@ impl LateRows {
         self.pending
     }
 
+    /// Where the row that was put last is.
+    pub fn tid(&self) -> pg_sys::ItemPointerData {
+        self.tid
+    }
+
     /// Puts the next row into the slot, if there is one.
     ///
     /// # Safety
@@ -138,6 +147,7 @@ impl LateRows {
         // SAFETY: the tuple stays until the next is asked for.
         unsafe {
             while let Some(tuple) = self.advance() {
+                self.tid = (*tuple).t_self;
                 pg_sys::heap_deform_tuple(
                     tuple,
                     (*self.relation).rd_att,
@@ -181,6 +191,20 @@ impl LateRows {
     /// # Safety
     /// The scan is under way.
     unsafe fn advance(&mut self) -> Option<pg_sys::HeapTuple> {
+        // As for the cursor: what scans open lives longer than a row.
+        // SAFETY: the context is the node's own.
+        let before =
+            unsafe { pg_sys::MemoryContextSwitchTo((*self.request.context).ecxt_per_query_memory) };
+        // SAFETY: as the caller says.
+        let found = unsafe { self.find() };
+        // SAFETY: as it was.
+        unsafe { pg_sys::MemoryContextSwitchTo(before) };
+        found
+    }
+
+    /// # Safety
+    /// As for [`Self::advance`].
+    unsafe fn find(&mut self) -> Option<pg_sys::HeapTuple> {
         pgrx::check_for_interrupts!();
         // SAFETY: scans and slots belong together.
         unsafe {

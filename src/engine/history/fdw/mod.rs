@@ -4,17 +4,31 @@
 //! - [`paths`]: what they cost
 //! - [`scan`]: reading it, row by row: [`reader`] for segments, [`late_rows`], [`parallel`]
 //! - [`explain`], [`analyze`]: what EXPLAIN says, and what ANALYZE sees
+//! - [`places`]: which row is which while it is changed
+//! - [`modify`]: what all changes have in common
+//! - [`insert`], [`change`], [`truncate`]: INSERT and COPY, UPDATE and DELETE, TRUNCATE
+//! - [`claim`]: what others are changing at the same time
+//! - [`moved`]: rows that an UPDATE moves to another partition
 
 #![expect(unsafe_code, reason = "called by the server")]
 
 mod analyze;
+mod change;
+mod claim;
 mod explain;
+mod insert;
 pub mod late_rows;
+mod modify;
+mod moved;
 mod parallel;
 mod paths;
+mod places;
 mod plan;
 mod reader;
 mod scan;
+mod truncate;
+
+pub use places::{Places, changed_meanwhile, register};
 
 use crate::error::{Error, OrRaise};
 use crate::postgres::c_function::{Call, argument, c_function};
@@ -43,6 +57,7 @@ unsafe fn handler(_: Call) -> pg_sys::Datum {
     explain::register(&mut routine);
     analyze::register(&mut routine);
     super::aggregate::register(&mut routine);
+    modify::register(&mut routine);
     pg_sys::Datum::from(routine.into_pg())
 }
 
@@ -62,10 +77,11 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
             "unique",
             "cut",
             "raw_bytes",
+            "copied",
             "column",
+            "late",
             "key",
             "order",
-            "late",
         ];
         for option in given {
             let name = option.split('=').next().unwrap_or_default();
@@ -83,4 +99,9 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
         }
     }
     pg_sys::Datum::null()
+}
+
+/// The ctid of a late row as one of the partition.
+pub fn late_tid(own: &pg_sys::ItemPointerData) -> pg_sys::ItemPointerData {
+    places::Row::Late(*own).tid()
 }

@@ -263,7 +263,7 @@ impl Reader {
         self.refill = true;
     }
 
-    /// Puts the next row into the slot.
+    /// Puts the next row into the slot; returns its number in the segment.
     ///
     /// # Safety
     /// There is one; the slot is virtual and of the table's columns.
@@ -272,7 +272,7 @@ impl Reader {
         &mut self,
         slot: *mut pg_sys::TupleTableSlot,
         context: *mut pg_sys::ExprContext,
-    ) {
+    ) -> usize {
         let row = self.row();
         self.next += 1;
         // SAFETY: as the caller says. A virtual row is stored by saying so: what the server's functions do
@@ -293,6 +293,7 @@ impl Reader {
                 self.compute(slot, context);
             }
         }
+        row
     }
 
     /// # Safety

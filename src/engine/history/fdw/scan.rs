@@ -8,10 +8,13 @@ use super::super::select::Order;
 use super::super::store::Store;
 use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
+use super::places::{Places, Row};
 use super::reader::Reader;
 use crate::error::OrRaise;
 use pgrx::prelude::*;
 use pgrx::{PgList, PgMemoryContexts};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 pub fn register(routine: &mut pg_sys::FdwRoutine) {
     routine.BeginForeignScan = Some(begin);
@@ -32,12 +35,27 @@ pub struct Scan {
     snapshot: pg_sys::Snapshot,
     /// With other processes of a parallel query.
     pub shared: Option<Shared>,
+    /// What tells rows apart, in a query that changes them, and the number of the segment at hand.
+    places: Option<Rc<RefCell<Places>>>,
+    place: usize,
 }
 
 enum Late {
     NotYet,
     Rows(LateRows),
     Ended,
+}
+
+/// Does the query change the rows that this reads?
+///
+/// # Safety
+/// Called with the executor's own node.
+unsafe fn is_changed_by(node: *mut pg_sys::ForeignScanState) -> bool {
+    // SAFETY: as the caller says.
+    unsafe {
+        let plan = (*node).ss.ps.plan.cast::<pg_sys::Scan>();
+        pg_sys::ExecRelationIsTargetRelation((*node).ss.ps.state, (*plan).scanrelid)
+    }
 }
 
 /// # Safety
@@ -82,6 +100,7 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
             };
             let cursor =
                 Cursor::begin(layout.clone(), chosen, &raw mut (*node).ss.ps, place).or_raise();
+            let places = is_changed_by(node).then(|| Places::of(estate, &layout));
             Scan {
                 store: Some(Store::open(layout, pg_sys::AccessShareLock)),
                 cursor,
@@ -91,6 +110,8 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
                 context,
                 snapshot,
                 shared: None,
+                places,
+                place: 0,
             }
         });
         (*node).fdw_state = query.leak_and_drop_on_delete(scan).cast();
@@ -111,7 +132,7 @@ unsafe extern "C-unwind" fn iterate(
         };
         // The common case first: the next row of the segment at hand.
         if !scan.reader.is_at_end() && !matches!(scan.late, Late::Rows(_)) {
-            scan.reader.put(slot, scan.context);
+            scan.put(slot);
             return slot;
         }
         // The executor calls in memory that is freed after each row; what is opened here lives longer.
@@ -158,6 +179,9 @@ impl Scan {
                 if first {
                     if late.put(slot) {
                         self.cursor.counts.late += 1;
+                        if self.places.is_some() {
+                            (*slot).tts_tid = Row::Late(late.tid()).tid();
+                        }
                     } else {
                         self.end_late();
                     }
@@ -167,7 +191,23 @@ impl Scan {
             if self.reader.is_at_end() {
                 cursor::clear(slot);
             } else {
-                self.reader.put(slot, self.context);
+                self.put(slot);
+            }
+        }
+    }
+
+    /// Puts the next row of the segment at hand into the slot.
+    ///
+    /// # Safety
+    /// There is one, and the slot is the scan's own.
+    #[inline(always)]
+    unsafe fn put(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let row = self.reader.put(slot, self.context);
+            if self.places.is_some() {
+                let place = self.place;
+                (*slot).tts_tid = Row::InSegment { place, row }.tid();
             }
         }
     }
@@ -181,6 +221,9 @@ impl Scan {
         let Some(stored) = self.cursor.next_from(store, shared) else {
             return false;
         };
+        if let Some(places) = &self.places {
+            self.place = places.borrow_mut().segment(&stored.tid);
+        }
         self.reader.load(store, &stored, &mut self.cursor);
         true
     }
