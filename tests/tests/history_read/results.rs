@@ -149,3 +149,38 @@ fn generic_plans_and_cursors() -> Result<()> {
     }
     Ok(())
 }
+
+/// A function that tells what it is shown must not be shown rows that a policy hides.
+#[test]
+fn leaky_conditions_wait_for_policies() -> Result<()> {
+    let db = twins("leaky")?;
+    let mut client = db.connect()?;
+    client.batch_execute(
+        "CREATE FUNCTION s.hidden(place text) RETURNS boolean LANGUAGE sql STABLE COST 1000 AS $$ SELECT $1 = 'floor 0' $$;
+         ALTER TABLE s.raw ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY of_rows ON s.raw FOR SELECT TO authenticated USING (NOT s.hidden(place));
+         CREATE POLICY of_keys ON s.raw AS RESTRICTIVE FOR SELECT TO authenticated
+           USING (sensor IN (SELECT sensor FROM s.sensors WHERE name <> 'sensor 5'));
+         GRANT USAGE ON SCHEMA s TO authenticated;
+         GRANT SELECT ON s.raw, s.sensors TO authenticated;
+         GRANT EXECUTE ON FUNCTION s.hidden(text) TO authenticated;
+         CREATE FUNCTION s.tell(sensor int) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
+           $$ BEGIN IF sensor IN (3, 5, 6) THEN RAISE 'told %', sensor; END IF; RETURN true; END $$;
+         GRANT EXECUTE ON FUNCTION s.tell(int) TO authenticated;
+         ALTER FUNCTION s.tell(int) STABLE;
+         SET ROLE authenticated",
+    )?;
+    for condition in [
+        "s.tell(sensor)",
+        "s.tell(sensor) AND id > 0",
+        "s.tell((id * 0 + sensor)::int)",
+    ] {
+        let query = format!("SELECT DISTINCT sensor FROM s.raw WHERE {condition} ORDER BY 1");
+        assert_eq!(
+            gemba_tests::table(&mut client, &query),
+            ["1", "2", "4"],
+            "{condition}"
+        );
+    }
+    Ok(())
+}
