@@ -6,9 +6,10 @@
 #     --calls N      calls of each query (default 200)
 #     --quick        200,000 readings, a day for --full, a hundred machines: shows that it works, measures
 #                    nothing
-#     --full         also all 124.9 million readings (45 GB of disk, about half an hour more)
+#     --full         also all 124.9 million readings, in ordinary partitions (45 GB of disk, about half an hour
+#                    more); the room history has them compressed anyway
 #     --full-seed    with --full: the seed's own tables with all readings too (70 GB, hours)
-#     --only ROOM    telemetry, plant, reporting, sqp, cloudwatcher or audit (default: all)
+#     --only ROOM    telemetry, history, plant, reporting, sqp, cloudwatcher or audit (default: all)
 #     --keep         leave the cluster's folder
 #     --no-install   measure what is installed; only a release build means anything
 # BENCH_DIR=/folder is where the cluster and its files go (default /var/tmp).
@@ -29,9 +30,9 @@ while [ $# -gt 0 ]; do
       shift ;;
     --only)
       case ${2:-} in
-        telemetry|plant|reporting|sqp|audit) options+=("$1" "$2") ;;
+        telemetry|history|plant|reporting|sqp|audit) options+=("$1" "$2") ;;
         cloudwatcher) options+=("$1" "$2"); need_gb=6 ;;
-        *) die "$1 needs a room: telemetry, plant, reporting, sqp, cloudwatcher or audit" ;;
+        *) die "$1 needs a room: telemetry, history, plant, reporting, sqp, cloudwatcher or audit" ;;
       esac
       shift ;;
     --quick) options+=("$1"); quick=1 ;;

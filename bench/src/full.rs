@@ -6,7 +6,7 @@ use crate::reads;
 use crate::report::{Report, thousands};
 use crate::samples::Samples;
 use crate::server::{Server, progress, time};
-use crate::sides::{Side, bytes};
+use crate::sides::{Side, bytes, stop_compressing};
 use crate::writes::import;
 use anyhow::{Result, ensure};
 use postgres::Client;
@@ -30,7 +30,9 @@ pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Resul
 
     server.create_database(Side::Gemba.database())?;
     let mut client = server.connect(Side::Gemba.database())?;
-    client.batch_execute("CREATE EXTENSION gemba; CHECKPOINT")?;
+    client.batch_execute("CREATE EXTENSION gemba")?;
+    stop_compressing(&mut client)?;
+    client.batch_execute("CHECKPOINT")?;
     progress("the whole data set: import_csv");
     let duration = import(&mut client, &data.wide, data.readings)?;
     report.timing(

@@ -5,7 +5,8 @@
 //! - `sides`: what is compared, and how each side does the same work
 //! - `writes`: loading, first builds, refreshes
 //! - `reads`: dashboard queries
-//! - `full`: the whole data set
+//! - `full`: the whole data set, in ordinary partitions
+//! - `history`: compressed partitions beside ordinary ones and columnstores, the whole data set included
 //! - `plant`: the plant's aggregate, pipelines and reports, beside the seed's tables and hand-written SQL
 //! - `queue`: rounds of work that several clients take from one queue
 //! - `sqp`: claiming and planning refreshes beside a bare queue, and the job worker
@@ -21,6 +22,7 @@ mod audit;
 mod cloudwatcher;
 mod data;
 mod full;
+mod history;
 mod plant;
 mod queue;
 mod reads;
@@ -46,14 +48,15 @@ const USAGE: &str = "usage: gemba-bench --socket DIR --work DIR --out FILE [opti
   --calls N       calls of each query (default: 200)
   --quick         200000 readings, 2 runs, 50 calls, and a day as the whole data set: shows that it works,
                   measures nothing
-  --full          also all 124.9 million readings
+  --full          also all 124.9 million readings, in ordinary partitions; the room history has them anyway
   --full-seed     with --full: the seed's own tables with all readings too (long)
-  --only ROOM     telemetry, plant, reporting, sqp, cloudwatcher or audit (default: all)";
+  --only ROOM     telemetry, history, plant, reporting, sqp, cloudwatcher or audit (default: all)";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Audit,
     Cloudwatcher,
+    History,
     Telemetry,
     Plant,
     Reporting,
@@ -120,13 +123,14 @@ fn options() -> Result<Option<Options>> {
             Long("only") => {
                 only = Some(match parser.value()?.string()?.as_str() {
                     "telemetry" => Room::Telemetry,
+                    "history" => Room::History,
                     "plant" => Room::Plant,
                     "reporting" => Room::Reporting,
                     "sqp" => Room::Sqp,
                     "audit" => Room::Audit,
                     "cloudwatcher" => Room::Cloudwatcher,
                     other => bail!(
-                        "--only {other}: there are telemetry, plant, reporting, sqp, cloudwatcher and audit"
+                        "--only {other}: there are telemetry, history, plant, reporting, sqp, cloudwatcher and audit"
                     ),
                 });
             }
@@ -164,6 +168,9 @@ fn measure(options: &Options) -> Result<()> {
     if options.wants(Room::Telemetry) {
         telemetry(&server, options, facts.timescaledb.is_some(), &mut report)?;
     }
+    if options.wants(Room::History) {
+        history::measure(&server, options, facts.timescaledb.is_some(), &mut report)?;
+    }
     if options.wants(Room::Plant) {
         plant::measure(&server, options, &mut report)?;
     }
@@ -192,6 +199,9 @@ fn telemetry(
         report.note("**TimescaleDB: not on this server**, so there are no rows of it");
         server::progress("TimescaleDB: NOT ON THIS SERVER, nothing of it is measured");
     }
+    report.note(
+        "telemetry: ordinary partitions, after gemba.stop_compressing() on readings, hours and days; compressed ones are the room history's",
+    );
     let data = data::Data::make(options.readings, &options.work.join("small"))?;
     let kept = writes::measure(server, options, &data, timescale, report)?;
     reads::measure_small(server, options, &data, &kept, report)?;

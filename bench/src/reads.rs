@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Calls before those that count: a pooled connection has its catalog at hand.
 pub const WARM_UP: usize = 3;
 
-const FREE_USER: &str = "00000000-0000-0000-0000-0000000000f1";
+pub const FREE_USER: &str = "00000000-0000-0000-0000-0000000000f1";
 pub const PROFESSIONAL_USER: &str = "00000000-0000-0000-0000-0000000000a1";
 
 /// A question that a dashboard asks. Parameters: sensor, from, to.

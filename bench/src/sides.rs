@@ -60,6 +60,7 @@ impl Side {
             }
             Self::Gemba | Self::GembaBare => {
                 client.batch_execute("CREATE EXTENSION gemba")?;
+                stop_compressing(&mut client)?;
                 client.query(
                     "SELECT * FROM gemba.ensure_partitions('telemetry.sensor_readings', $1, $2)",
                     &[&range.from, &(range.to + chrono::TimeDelta::days(1))],
@@ -203,6 +204,20 @@ impl Side {
         ))?;
         Ok(())
     }
+}
+
+/// From here on gemba's partitions stay what they are.
+pub fn stop_compressing(client: &mut Client) -> Result<()> {
+    for table in ["sensor_readings", "hourly_aggregates", "daily_aggregates"] {
+        let stopped: bool = client
+            .query_one(
+                &format!("SELECT gemba.stop_compressing('telemetry.{table}')"),
+                &[],
+            )?
+            .get(0);
+        ensure!(stopped, "telemetry.{table} has no policy to stop");
+    }
+    Ok(())
 }
 
 pub fn bytes(client: &mut Client, table: &str) -> Result<(i64, i64)> {

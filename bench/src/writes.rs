@@ -5,7 +5,7 @@ use crate::data::{Data, HOURS, SCATTERED};
 use crate::report::{Report, factor, thousands};
 use crate::samples::Samples;
 use crate::server::{Server, progress, time};
-use crate::sides::Side;
+use crate::sides::{Side, stop_compressing};
 use anyhow::{Result, ensure};
 use postgres::Client;
 use std::collections::BTreeMap;
@@ -195,6 +195,7 @@ fn import_once(server: &Server, data: &Data, months_exist: bool) -> Result<(Dura
     server.create_database(database)?;
     let mut client = server.connect(database)?;
     client.batch_execute("CREATE EXTENSION gemba")?;
+    stop_compressing(&mut client)?;
     if months_exist {
         client.query(
             "SELECT * FROM gemba.ensure_partitions('telemetry.sensor_readings', $1, $2)",

@@ -241,10 +241,12 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
   AS $body$
   DECLARE
     gone oid[];
+    compressed boolean;
     segments text;
     orphan record;
   BEGIN
-    SELECT array_agg(objid) INTO gone FROM pg_event_trigger_dropped_objects()
+    SELECT array_agg(objid), bool_or(object_type = 'foreign table') INTO gone, compressed
+      FROM pg_event_trigger_dropped_objects()
      WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type IN ('table', 'foreign table');
     IF gone IS NULL THEN
       RETURN;
@@ -253,9 +255,10 @@ CREATE FUNCTION gemba._forget_dropped() RETURNS event_trigger
     DELETE FROM gemba.compression_policies WHERE parent::oid = ANY (gone);
     -- Segments go with their partition, and late rows with their segments: in one statement, because this trigger
     -- notices it too.
+    -- (Not at other drops: a restore makes segments first, and somebody else may drop a table meanwhile.)
     SELECT string_agg(format('gemba_history.%I', c.relname), ', ') INTO segments
       FROM pg_class c
-     WHERE c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
+     WHERE compressed AND c.relnamespace = 'gemba_history'::regnamespace AND c.relkind = 'r'
        AND NOT EXISTS (
          SELECT FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
           CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS o

@@ -16,11 +16,22 @@ use pgrx::prelude::*;
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn compress_after(
-    parent: PgRelation,
-    segment_by: Names,
-    order_by: &str,
-    after: Interval,
+    parent: Option<PgRelation>,
+    segment_by: Option<Names>,
+    order_by: Option<&str>,
+    after: Option<Interval>,
 ) -> Result<(), ErrorReport> {
+    let (Some(parent), Some(segment_by), Some(order_by), Some(after)) =
+        (parent, segment_by, order_by, after)
+    else {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "how a table is compressed must not be NULL",
+        )
+        .detail("one of parent, segment_by, order_by and after is NULL")
+        .hint("segment_by may be an empty list, and after an interval of 0")
+        .into());
+    };
     let parent = Parent::open(relation::oid(parent))?.relation;
     role::require_owner(&parent)?;
     let policy = Policy {

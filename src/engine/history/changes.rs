@@ -8,6 +8,8 @@ use pgrx::prelude::*;
 pub struct Changes {
     pub came: Vec<pg_sys::ItemPointerData>,
     pub went: u64,
+    /// All rows that are there at the end.
+    pub rows: u64,
 }
 
 // Millions of rows are asked about while writers wait: what pgrx does around each call is done around all of them.
@@ -40,6 +42,7 @@ pub unsafe fn between(
     let mut changes = Changes {
         came: Vec::with_capacity(MANY + 1),
         went: 0,
+        rows: 0,
     };
     // SAFETY: as the caller says; within the guard nothing needs to be dropped, and the list has room.
     unsafe {
@@ -68,6 +71,7 @@ pub unsafe fn between(
                     let was = HeapTupleSatisfiesVisibility(tuple, before, buffer);
                     let is = HeapTupleSatisfiesVisibility(tuple, now, buffer);
                     LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+                    changes.rows += u64::from(is);
                     match (was, is) {
                         (false, true) if changes.came.len() < changes.came.capacity() => {
                             changes.came.push((*tuple).t_self);

@@ -18,7 +18,8 @@ use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::{KeyType, Leaf, Set};
 use crate::error::{Error, Result};
 use crate::postgres::relation::Relation;
-use crate::postgres::{lock, role, spi};
+use crate::postgres::setting::with_setting;
+use crate::postgres::{backend, lock, role, spi};
 use gemba_core::calendar::DAY;
 use pgrx::prelude::*;
 use std::ffi::CString;
@@ -37,6 +38,11 @@ impl Prepared {
     /// The partition, as SQL writes it.
     pub fn partition(&self) -> String {
         self.old.sql()
+    }
+
+    /// What is to take its place.
+    pub fn replacement(&self) -> pg_sys::Oid {
+        self.foreign.oid
     }
 
     /// What it takes up, with its indexes.
@@ -100,8 +106,10 @@ pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
     ) {
         return Err(leaf::busy(&old));
     }
+    swap::still_there(set, &old)?;
     policy.check(set)?;
-    let name = format!("{}_compressed", leaf::shorten(&old.name, 52));
+    swap::refuse_dependents(&old)?;
+    let name = free_name(&old)?;
     let foreign = tables::make(&old, &name, &old.name, policy, !set.unique_on.is_empty())?;
     let snapshot = Kept::latest();
     fill(set, &old, &foreign, policy, &snapshot)?;
@@ -115,6 +123,34 @@ pub fn prepare(set: &Set, range: &Leaf, policy: &Policy) -> Result<Prepared> {
         policy: policy.clone(),
         snapshot,
     })
+}
+
+/// The name of the new table until it takes the old one's.
+fn free_name(old: &Relation) -> Result<String> {
+    let mut number = 0;
+    loop {
+        let name = match number {
+            0 => format!("{}_compressed", leaf::shorten(&old.name, 52)),
+            _ => format!("{}_compressed_{number}", leaf::shorten(&old.name, 45)),
+        };
+        let taken = spi::read_one::<bool>(
+            "SELECT true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = $1 AND c.relname = $2",
+            &[old.schema.as_str().into(), name.as_str().into()],
+        )?;
+        if taken.is_none() {
+            return Ok(name);
+        }
+        number += 1;
+    }
+}
+
+/// Takes away again what [`prepare`] made, because the partition could not be replaced.
+pub fn discard(foreign: pg_sys::Oid) -> Result<()> {
+    if let Some(foreign) = Relation::find(foreign)? {
+        backend::as_own_ddl(|| spi::write(&format!("DROP FOREIGN TABLE {}", foreign.sql()), &[]))?;
+    }
+    Ok(())
 }
 
 /// Catches up with what was written meanwhile, and puts the segments in the partition's place. Returns its rows.
@@ -137,8 +173,10 @@ pub fn finish(set: &Set, prepared: Prepared) -> Result<Done> {
     let missed = unsafe { changes::between(old.oid, snapshot.0, Kept::latest().0) };
     drop(snapshot);
     catch_up(set, &old, &foreign, &policy, &missed)?;
+    let done = done(&foreign)?;
+    swap::require_same_rows(&old, done.rows, missed.rows as i64)?;
     swap::replace(set, &range, &old, &foreign)?;
-    done(&foreign)
+    Ok(done)
 }
 
 /// What a compressed partition holds.
@@ -235,7 +273,10 @@ fn fill(
     // SAFETY: the snapshot is registered, and taken off again in any case but an error's, which ends the
     // (sub-)transaction.
     unsafe { pg_sys::PushActiveSnapshot(snapshot.0) };
-    let copied = role::as_owner(old.owner, || copy(&sql, set, &store));
+    // Where the owner is subject to policies too, an error is better than rows that are missing.
+    let copied = role::as_owner(old.owner, || {
+        with_setting(c"row_security", "off", || copy(&sql, set, &store))
+    });
     // SAFETY: pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
     let span = copied?;

@@ -282,6 +282,21 @@ impl Cursor {
         store: &Store,
         shared: Option<pg_sys::ParallelTableScanDesc>,
     ) -> Option<Stored> {
+        // Callers are in memory that is freed after each row; what scans open, now or later, lives longer.
+        // SAFETY: the context is the node's own.
+        let before =
+            unsafe { pg_sys::MemoryContextSwitchTo((*self.place.context).ecxt_per_query_memory) };
+        let found = self.find(store, shared);
+        // SAFETY: as it was.
+        unsafe { pg_sys::MemoryContextSwitchTo(before) };
+        found
+    }
+
+    fn find(
+        &mut self,
+        store: &Store,
+        shared: Option<pg_sys::ParallelTableScanDesc>,
+    ) -> Option<Stored> {
         loop {
             let stored = self.advance(store, shared)?;
             let range = self.range();

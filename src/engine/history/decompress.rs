@@ -1,6 +1,6 @@
 //! A compressed partition becomes an ordinary one again. Its writers wait until that is done, its readers do not.
 
-use super::swap;
+use super::{compress, swap};
 use crate::engine::partitions::leaf;
 use crate::engine::partitions::set::{Leaf, Set};
 use crate::error::Result;
@@ -18,6 +18,8 @@ pub fn partition(set: &Set, range: &Leaf) -> Result<u64> {
     if !lock::try_table(old.oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) {
         return Err(leaf::busy(&old));
     }
+    swap::still_there(set, &old)?;
+    swap::refuse_dependents(&old)?;
     let new = leaf::build(set, range.from)?;
     let columns = spi::read_all(
         "SELECT attname::text FROM pg_catalog.pg_attribute
@@ -36,6 +38,7 @@ pub fn partition(set: &Set, range: &Leaf) -> Result<u64> {
             &[],
         )
     })?;
+    swap::require_same_rows(&old, rows as i64, compress::done(&old)?.rows)?;
     leaf::index(set, &new)?;
     role::as_owner(old.owner, || {
         spi::write(&format!("ANALYZE {}", new.sql()), &[])

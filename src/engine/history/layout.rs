@@ -9,6 +9,7 @@
 //! | the table | `unique` | whether (keys…, time) is unique |
 //! | the table | `cut` | where its segments are cut: at each `hour`, `day`, `week`, `month`, or for the whole `partition` |
 //! | the table | `raw_bytes` | what the same rows took up in an ordinary table, or would have |
+//! | the table | `copied` | that its rows were an ordinary partition's before |
 //! | a column | `column` | its number inside a segment, from 0; a column without is computed or was added later |
 //! | a column | `late` | its number in the table of late rows, from 1; a column without was added later |
 //! | a column | `key` | its position among the keys, from 1 |
@@ -151,6 +152,8 @@ pub struct Layout {
     /// Place in `columns` of the time.
     pub order: usize,
     pub unique: bool,
+    /// Whether the rows were there before the segments were.
+    pub copied: bool,
     /// Where its segments are cut.
     pub cut: Option<Span>,
     /// How many columns a segment has.
@@ -354,6 +357,7 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
             keys: keys.iter().map(|(_, place)| *place).collect(),
             order: order.ok_or_else(|| wrong(&name, "no column has the option \"order\""))?,
             unique: of_table.get("unique").is_some_and(|value| value == "true"),
+            copied: of_table.get("copied").is_some_and(|value| value == "true"),
             cut: of_table.get("cut").map(|name| Span::named(name)),
             stored: columns
                 .iter()

@@ -18,6 +18,7 @@
 //! - [`compress`], [`decompress`]: one kind of partition becomes the other
 //! - [`changes`], [`swap`]: what they need for that: what was written meanwhile, and one table in the other's place
 //! - [`direct`]: segments that come ready-made, from an import
+//! - [`seen`]: transactions that are older than a partition's segments
 //! - [`verify`]: finding damage
 //! - [`late`], [`unique`]: rows that come later, and whether there is such a row already
 //! - [`fold`]: late rows into segments
@@ -39,6 +40,7 @@ mod layout;
 pub mod policy;
 mod range;
 mod rows;
+mod seen;
 mod select;
 mod store;
 mod swap;

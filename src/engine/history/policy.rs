@@ -98,6 +98,7 @@ impl Policy {
         self.check_names(set)?;
         refuse_types(table, &self.segment_by)?;
         refuse_constraints(table)?;
+        refuse_triggers(table)?;
         refuse_audit(table)
     }
 
@@ -219,6 +220,8 @@ fn refuse_types(table: &Relation, segment_by: &[String]) -> Result<()> {
             );
         }
     }
+    #[cfg(feature = "pg18")]
+    refuse_virtual(table)?;
     if let Some(name) = segment_by
         .iter()
         .find(|name| !columns.iter().any(|column| column.name == **name))
@@ -230,12 +233,34 @@ fn refuse_types(table: &Relation, segment_by: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A foreign partition has no foreign keys, and shuts out unique constraints on its parent.
+/// Their values are nowhere, and those of late rows would be somewhere.
+#[cfg(feature = "pg18")]
+fn refuse_virtual(table: &Relation) -> Result<()> {
+    let column = spi::read_one::<String>(
+        "SELECT attname::text FROM pg_catalog.pg_attribute
+          WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = 'v' ORDER BY attnum LIMIT 1",
+        &[table.oid.into()],
+    )?;
+    match column {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "a virtual generated column cannot be compressed",
+        )
+        .detail(format!("column {name:?} of {}", table.sql()))
+        .hint("make it GENERATED ALWAYS AS (...) STORED")),
+    }
+}
+
+/// A foreign partition has no foreign keys, and shuts out unique indexes on its parent.
 fn refuse_constraints(table: &Relation) -> Result<()> {
     let in_the_way = spi::read_one::<String>(
         "SELECT conname::text FROM pg_catalog.pg_constraint
           WHERE (conrelid = $1 AND contype IN ('p', 'u', 'x', 'f')) OR (confrelid = $1 AND contype = 'f')
-          ORDER BY conname LIMIT 1",
+          UNION
+         SELECT c.relname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+          WHERE i.indrelid = $1 AND i.indisunique
+          ORDER BY 1 LIMIT 1",
         &[table.oid.into()],
     )?;
     match in_the_way {
@@ -246,6 +271,24 @@ fn refuse_constraints(table: &Relation) -> Result<()> {
         )
         .detail(format!("constraint {name:?} of {}", table.sql()))
         .hint("drop it; what is to be unique in each partition is said by gemba.manage_partitions(unique_on)")),
+    }
+}
+
+/// Constraint triggers, which may be put off until the end of a transaction, do not exist on foreign tables.
+fn refuse_triggers(table: &Relation) -> Result<()> {
+    let trigger = spi::read_one::<String>(
+        "SELECT tgname::text FROM pg_catalog.pg_trigger
+          WHERE tgrelid = $1 AND NOT tgisinternal AND tgconstraint <> 0 ORDER BY 1 LIMIT 1",
+        &[table.oid.into()],
+    )?;
+    match trigger {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "a constraint trigger of the table could not be kept for compressed partitions",
+        )
+        .detail(format!("trigger {name:?} of {}", table.sql()))
+        .hint("make an ordinary trigger of it, or keep the partitions as they are")),
     }
 }
 

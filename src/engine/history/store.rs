@@ -6,6 +6,7 @@
 
 use super::layout::{Layout, Shape};
 use super::range::TimeRange;
+use super::seen;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::{descriptor, varlena};
 use gemba_segment::{Damage, Segment};
@@ -122,6 +123,7 @@ pub struct NewSegment<'a> {
 impl Store {
     /// Opens the segment table of a compressed partition.
     pub fn open(layout: Rc<Layout>, lock: u32) -> Self {
+        seen::require(&layout).or_raise();
         let lock = lock as pg_sys::LOCKMODE;
         // SAFETY: plain calls in a transaction; the list of indexes is palloc'd.
         unsafe {

@@ -54,6 +54,16 @@ fn columns(table: &Relation) -> Result<Vec<Column>> {
     )
 }
 
+/// CHECK constraints as CREATE TABLE takes them. Without its parent's, a partition cannot be attached.
+fn checks(table: &Relation) -> Result<Vec<String>> {
+    spi::read_all(
+        "SELECT pg_catalog.format('CONSTRAINT %I %s', conname, pg_catalog.pg_get_constraintdef(oid))
+           FROM pg_catalog.pg_constraint WHERE conrelid = $1 AND contype = 'c' ORDER BY conname",
+        &[table.oid.into()],
+        |row| Ok(row.get::<String>(1)?.unwrap_or_default()),
+    )
+}
+
 /// Makes the tables for a partition with the columns of `like` (the partition that is to be replaced, or the
 /// parent), all empty: the foreign one of this name, not attached yet, and behind it one for segments of that name, or one
 /// like it.
@@ -77,7 +87,14 @@ pub fn make(
         segment_index(&segments_sql, policy),
         late_table(&late_sql, &columns),
         late_index(&late_sql, policy, unique),
-        foreign_table(&foreign, &segments, &columns, policy, unique),
+        foreign_table(
+            &foreign,
+            &segments,
+            &columns,
+            &checks(like)?,
+            policy,
+            unique,
+        ),
     ];
     for table in [&segments_sql, &late_sql] {
         statements.push(format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"));
@@ -167,10 +184,11 @@ fn foreign_table(
     table: &str,
     segments: &str,
     columns: &[Column],
+    checks: &[String],
     policy: &Policy,
     unique: bool,
 ) -> String {
-    let mut definitions = Vec::with_capacity(columns.len());
+    let mut definitions = Vec::with_capacity(columns.len() + checks.len());
     let mut number = 0;
     for (place, column) in columns.iter().enumerate() {
         let mut options = vec![format!("\"late\" '{}'", place + 1)];
@@ -203,6 +221,7 @@ fn foreign_table(
             column.collate
         ));
     }
+    definitions.extend_from_slice(checks);
     format!(
         "CREATE FOREIGN TABLE {table} ({}) SERVER gemba_history OPTIONS (segments {}, \"unique\" '{unique}')",
         definitions.join(", "),

@@ -286,7 +286,19 @@ fn maintain_partitions() -> Result<
         attempt(set, &mut actions, |set| retire_expired(set, holding));
     }
     for (set, prepared) in prepared {
+        let replacement = prepared.replacement();
+        let before = actions.len();
         attempt(set, &mut actions, |set| replace_closed(set, prepared));
+        // What was prepared would otherwise stay beside the partition for ever.
+        if !actions[before..]
+            .iter()
+            .any(|action| action.action == COMPRESSED)
+        {
+            attempt(set, &mut actions, |_| {
+                compress::discard(replacement)?;
+                Ok(Vec::new())
+            });
+        }
     }
     // Last, as writers of those partitions wait from then on until all this is committed.
     for set in sets {
@@ -337,7 +349,7 @@ fn replace_closed(set: &Set, prepared: compress::Prepared) -> Result<Vec<Action>
     Ok(vec![Action {
         parent: set.parent.relation.sql(),
         partition: Some(partition),
-        action: "compressed",
+        action: COMPRESSED,
         detail: Some(format!(
             "{} rows, from {before} bytes to {}",
             done.rows, done.bytes
@@ -477,6 +489,9 @@ fn refuse_too_many(set: &Set, partitions: usize) -> Result<()> {
         "call ensure_partitions for at most {fit} partitions at a time, or raise max_locks_per_transaction"
     )))
 }
+
+/// What a compression is called in the result.
+const COMPRESSED: &str = "compressed";
 
 /// What a retirement is called in the result.
 const RETIRED: [&str; 3] = ["dropped", "detached", "archived"];

@@ -20,7 +20,7 @@ fn twins(name: &str) -> Result<Database<'static>> {
 fn add_late_rows(client: &mut Client) -> Result<()> {
     client.batch_execute(
         "CREATE TABLE s.late AS SELECT * FROM s.rows('2018-03-10 00:11', '2018-03-13', '3 hours', 3);
-         INSERT INTO s.raw SELECT * FROM s.late;
+         INSERT INTO gemba_history.raw_p20180301_late SELECT * FROM s.late;
          INSERT INTO s.twin SELECT * FROM s.late",
     )?;
     Ok(())

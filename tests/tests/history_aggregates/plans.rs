@@ -73,7 +73,7 @@ const DAYS: &str = "
       FROM generate_series(1, 2) AS sensor, generate_series('2018-07-01', '2018-07-10 23:59', interval '1 minute') AS at;
     CREATE TABLE s.twin AS SELECT * FROM s.raw;
     SELECT gemba.compress_after('s.raw', '{sensor}', 'at', '1 month');
-    SELECT gemba.compress_partition(partition::regclass) FROM gemba.partitions WHERE parent = 's.raw' AND from_time = '2018-07-01'";
+    SELECT gemba.compress_partition(partition::regclass) FROM gemba.partitions WHERE parent = 's.raw'::regclass AND from_time = '2018-07-01'";
 
 #[test]
 fn segments_within_one_group_are_answered_from_their_heads() -> Result<()> {
@@ -151,7 +151,7 @@ fn segments_within_one_group_are_answered_from_their_heads() -> Result<()> {
         );
         assert_same(client, &query);
     }
-    client.batch_execute("INSERT INTO s.raw SELECT 3, '2018-07-05', 1.5; INSERT INTO s.twin SELECT 3, '2018-07-05', 1.5")?;
+    client.batch_execute("INSERT INTO gemba_history.raw_p20180701_late SELECT 3, '2018-07-05', 1.5; INSERT INTO s.twin SELECT 3, '2018-07-05', 1.5")?;
     assert_eq!(
         counted(client, "SELECT count(*) FROM s.raw", "Late Rows"),
         1

@@ -36,5 +36,5 @@ INSERT INTO s.twin SELECT * FROM s.rows('2018-10-01', '2018-11-12', '47 minutes'
 INSERT INTO s.raw SELECT * FROM s.twin;
 SELECT gemba.compress_after('s.raw', '{sensor,place}', 'at', '1 month');
 SELECT gemba.compress_partition(partition::regclass) FROM gemba.partitions
- WHERE parent = 's.raw' AND (from_time = '2018-03-01' OR from_time >= '2018-10-01');
+ WHERE parent = 's.raw'::regclass AND (from_time = '2018-03-01' OR from_time IN ('2018-10-01', '2018-11-01'));
 ANALYZE s.raw, s.twin;

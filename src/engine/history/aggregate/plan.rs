@@ -17,6 +17,9 @@ const SEGMENT: f64 = 40.0;
 /// Decoding a value and adding it.
 const VALUE: f64 = 0.02;
 
+/// At most this share of reading the rows.
+const BELOW_ROWS: f64 = 0.9;
+
 /// So many rows a segment has, where nothing else is known.
 const ROWS: f64 = 1_440.0;
 
@@ -160,10 +163,12 @@ impl Planned {
                     } else {
                         *(*target).sortgrouprefs.add(number)
                     };
-                    if reference == 0 {
+                    // What a condition fixes to one value is not grouped by: the value of any row will do.
+                    if reference != 0 {
+                        planned.group(layout, expression, before)?;
+                    } else if !is_known(layout, table, expression) {
                         return None;
                     }
-                    planned.group(layout, expression, before)?;
                 }
             }
             planned.spec.of_groups = planned.expressions.len() - before;
@@ -334,7 +339,14 @@ impl Planned {
             let segments = (rows / ROWS).max(1.0) * SEGMENT;
             let conditions =
                 rows * self.selection.by_row.len() as f64 * 4.0 * pg_sys::cpu_operator_cost;
-            (segments + rows * columns * VALUE) * pg_sys::cpu_tuple_cost + conditions
+            let cost = (segments + rows * columns * VALUE) * pg_sys::cpu_tuple_cost + conditions;
+            // The same segments, and no rows are made: never as much as reading rows, whatever that is reckoned at.
+            let cheapest = (*input).cheapest_total_path;
+            if cheapest.is_null() {
+                cost
+            } else {
+                cost.min((*cheapest).total_cost * BELOW_ROWS)
+            }
         }
     }
 
@@ -356,6 +368,23 @@ impl Planned {
         // A segment is a day or so: one group each, or one for each hour.
         let a_segment = if by_time { ROWS / 24.0 } else { ROWS * 30.0 };
         (rows / a_segment).max(1.0).round()
+    }
+}
+
+/// A key, or the time.
+///
+/// # Safety
+/// The planner's own node.
+unsafe fn is_known(layout: &Layout, table: pg_sys::Index, expression: *mut pg_sys::Expr) -> bool {
+    // SAFETY: the cast follows the node's own tag.
+    unsafe {
+        if (*expression).type_ != pg_sys::NodeTag::T_Var {
+            return false;
+        }
+        let var = &*expression.cast::<pg_sys::Var>();
+        var.varno as pg_sys::Index == table
+            && usize::try_from(i32::from(var.varattno) - 1)
+                .is_ok_and(|place| place == layout.order || layout.key_at(place).is_some())
     }
 }
 

@@ -58,8 +58,9 @@ impl LateRows {
     /// # Safety
     /// The snapshot is the query's, and the expressions belong to its node.
     pub unsafe fn begin(layout: Rc<Layout>, request: Request) -> Self {
-        // SAFETY: the table exists as long as the partition, which is locked.
+        // SAFETY: the table exists as long as the partition, which is locked; the context is the node's own.
         unsafe {
+            let before = pg_sys::MemoryContextSwitchTo((*request.context).ecxt_per_query_memory);
             let relation = pg_sys::table_open(layout.late, LOCK);
             let blocks =
                 pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
@@ -85,6 +86,7 @@ impl LateRows {
                     slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 }
             };
+            pg_sys::MemoryContextSwitchTo(before);
             let columns = (*(*relation).rd_att).natts as usize;
             Self {
                 layout,
@@ -189,6 +191,20 @@ impl LateRows {
     /// # Safety
     /// The scan is under way.
     unsafe fn advance(&mut self) -> Option<pg_sys::HeapTuple> {
+        // As for the cursor: what scans open lives longer than a row.
+        // SAFETY: the context is the node's own.
+        let before =
+            unsafe { pg_sys::MemoryContextSwitchTo((*self.request.context).ecxt_per_query_memory) };
+        // SAFETY: as the caller says.
+        let found = unsafe { self.find() };
+        // SAFETY: as it was.
+        unsafe { pg_sys::MemoryContextSwitchTo(before) };
+        found
+    }
+
+    /// # Safety
+    /// As for [`Self::advance`].
+    unsafe fn find(&mut self) -> Option<pg_sys::HeapTuple> {
         pgrx::check_for_interrupts!();
         // SAFETY: scans and slots belong together.
         unsafe {

@@ -77,6 +77,7 @@ unsafe fn validator(call: Call) -> pg_sys::Datum {
             "unique",
             "cut",
             "raw_bytes",
+            "copied",
             "column",
             "late",
             "key",

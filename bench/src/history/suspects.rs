@@ -1,0 +1,50 @@
+//! The long form with what an import finds out about it.
+
+use anyhow::{Context, Result};
+use postgres::Client;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+/// Copies a long file and calls suspect what lies outside the plausible ranges of a database with gemba: an import
+/// does that by itself, and the others would otherwise be asked for rows that they do not have.
+pub fn mark(client: &mut Client, from: &Path, to: &Path) -> Result<()> {
+    let ranges: BTreeMap<String, (f64, f64)> = client
+        .query(
+            "SELECT unit::text, min_value::float8, max_value::float8
+               FROM telemetry.plausible_ranges",
+            &[],
+        )?
+        .iter()
+        .map(|row| (row.get(0), (row.get(1), row.get(2))))
+        .collect();
+    let mut lines = BufReader::new(File::open(from)?);
+    let mut out = BufWriter::new(File::create(to)?);
+    let mut line = String::new();
+    lines.read_line(&mut line)?;
+    out.write_all(line.as_bytes())?;
+    loop {
+        line.clear();
+        if lines.read_line(&mut line)? == 0 {
+            break;
+        }
+        // timestamp, sensor_id, floor_number, equipment_type, reading_value, unit, status
+        let mut ends = line.trim_end().rsplitn(4, ',');
+        let mut field = || {
+            ends.next()
+                .context("a line of the long form has too few fields")
+        };
+        let (_status, unit, value) = (field()?, field()?, field()?);
+        let value: f64 = value.parse()?;
+        match ranges.get(unit) {
+            Some((least, greatest)) if value < *least || value > *greatest => {
+                let (rest, _) = line.rsplit_once(',').unwrap_or((&line, ""));
+                writeln!(out, "{rest},suspect")?;
+            }
+            _ => out.write_all(line.as_bytes())?,
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
