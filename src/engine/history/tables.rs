@@ -64,21 +64,6 @@ fn checks(table: &Relation) -> Result<Vec<String>> {
     )
 }
 
-/// CHECK constraints: without those of its parent a partition cannot be attached.
-fn checks(table: &Relation) -> Result<Vec<(String, String)>> {
-    spi::read_all(
-        "SELECT conname::text, pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint
-          WHERE conrelid = $1 AND contype = 'c' AND NOT connoinherit ORDER BY conname",
-        &[table.oid.into()],
-        |row| {
-            Ok((
-                row.get::<String>(1)?.unwrap_or_default(),
-                row.get::<String>(2)?.unwrap_or_default(),
-            ))
-        },
-    )
-}
-
 /// Makes the tables for a partition with the columns of `like` (the partition that is to be replaced, or the
 /// parent), all empty: the foreign one of this name, not attached yet, and behind it one for segments of that name, or one
 /// like it.
