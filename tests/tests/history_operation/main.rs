@@ -10,8 +10,8 @@ mod retire;
 mod roles;
 mod rollups;
 mod standby;
-#[path = "../telemetry_support/mod.rs"]
-mod telemetry_support;
+
+
 
 use anyhow::{Result, ensure};
 use gemba_tests::{Database, table, value};
