@@ -15,7 +15,7 @@ fn policies_and_grants_hold() -> Result<()> {
          GRANT SELECT ON h.packed TO {reader};
          ALTER TABLE h.packed ENABLE ROW LEVEL SECURITY;
          CREATE POLICY own ON h.packed FOR ALL TO {writer} USING (sensor < 3) WITH CHECK (sensor < 3 AND value IS DISTINCT FROM 13);
-         CREATE POLICY some ON h.packed FOR SELECT TO {reader} USING (sensor = 1)"
+         CREATE POLICY first ON h.packed FOR SELECT TO {reader} USING (sensor = 1)"
     ))?;
     let (january, segments) = (
         leaf(&mut client, "2024-01-01"),

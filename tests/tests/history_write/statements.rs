@@ -57,7 +57,12 @@ fn inserts() -> Result<()> {
         client.batch_execute("INSERT INTO h.packed (sensor, at) VALUES (NULL, '2024-02-01 00:01')"),
         "23502",
     );
-    assert_eq!(error.column(), Some("sensor"));
+    assert!(
+        error
+            .message()
+            .starts_with("null value in column \"sensor\" of relation"),
+        "{error}"
+    );
     // All at once, or nothing.
     expect_sqlstate(
         client.batch_execute(
@@ -330,16 +335,15 @@ fn triggers_see_the_result() -> Result<()> {
     assert_eq!(
         table(&mut client, "SELECT what, sensor, rows FROM h.seen"),
         [
-            format!("DELETE ROW|1|{}", all - 2),
-            format!("DELETE ROW|1|{}", all - 2),
-            format!("DELETE STATEMENT||{}", all - 2),
-            format!("UPDATE ROW|2|{}", all - 4),
-            format!("UPDATE ROW|2|{}", all - 4),
-            format!("UPDATE STATEMENT||{}", all - 4),
-            format!("INSERT ROW|1|{}", all - 3),
-            format!("INSERT STATEMENT||{}", all - 3),
+            format!("DELETE ROW | 1 | {}", all - 2),
+            format!("DELETE ROW | 1 | {}", all - 2),
+            format!("DELETE STATEMENT | - | {}", all - 2),
+            format!("UPDATE ROW | 2 | {}", all - 4),
+            format!("UPDATE ROW | 2 | {}", all - 4),
+            format!("UPDATE STATEMENT | - | {}", all - 4),
+            format!("INSERT ROW | 1 | {}", all - 3),
+            format!("INSERT STATEMENT | - | {}", all - 3),
         ]
-        .map(|line| line.replace("||", "||"))
     );
     // A BEFORE trigger may change the row, or refuse it; changing other rows of its segment is refused.
     client.batch_execute(

@@ -163,10 +163,12 @@ impl Planned {
                     } else {
                         *(*target).sortgrouprefs.add(number)
                     };
-                    if reference == 0 {
+                    // What a condition fixes to one value is not grouped by: the value of any row will do.
+                    if reference != 0 {
+                        planned.group(layout, expression, before)?;
+                    } else if !is_known(layout, table, expression) {
                         return None;
                     }
-                    planned.group(layout, expression, before)?;
                 }
             }
             planned.spec.of_groups = planned.expressions.len() - before;
@@ -366,6 +368,23 @@ impl Planned {
         // A segment is a day or so: one group each, or one for each hour.
         let a_segment = if by_time { ROWS / 24.0 } else { ROWS * 30.0 };
         (rows / a_segment).max(1.0).round()
+    }
+}
+
+/// A key, or the time.
+///
+/// # Safety
+/// The planner's own node.
+unsafe fn is_known(layout: &Layout, table: pg_sys::Index, expression: *mut pg_sys::Expr) -> bool {
+    // SAFETY: the cast follows the node's own tag.
+    unsafe {
+        if (*expression).type_ != pg_sys::NodeTag::T_Var {
+            return false;
+        }
+        let var = &*expression.cast::<pg_sys::Var>();
+        var.varno as pg_sys::Index == table
+            && usize::try_from(i32::from(var.varattno) - 1)
+                .is_ok_and(|place| place == layout.order || layout.key_at(place).is_some())
     }
 }
 

@@ -68,15 +68,12 @@ pub unsafe extern "C-unwind" fn delete(
                 row
             }
             Claim::Changed(row, newest) => {
-                let epq = &raw mut (*changer.modify).mt_epqstate;
-                let relation = (*target).ri_RelationDesc;
-                let still =
-                    pg_sys::EvalPlanQual(epq, relation, (*target).ri_RangeTableIndex, newest);
-                if is_empty(still) {
-                    return std::ptr::null_mut();
-                }
+                // The slot is emptied by the second look.
                 if !(*target).ri_projectReturning.is_null() {
                     pg_sys::ExecCopySlot(slot, newest);
+                }
+                if is_empty(changer.second_look(target, newest)) {
+                    return std::ptr::null_mut();
                 }
                 row
             }
@@ -108,16 +105,13 @@ pub unsafe extern "C-unwind" fn update(
             Claim::Same(row) => row,
             Claim::Changed(row, newest) => {
                 same = false;
-                let epq = &raw mut (*changer.modify).mt_epqstate;
-                let relation = (*target).ri_RelationDesc;
-                let still =
-                    pg_sys::EvalPlanQual(epq, relation, (*target).ri_RangeTableIndex, newest);
+                pg_sys::ExecCopySlot((*target).ri_oldTupleSlot, newest);
+                let still = changer.second_look(target, newest);
                 if is_empty(still) {
                     return std::ptr::null_mut();
                 }
-                pg_sys::ExecCopySlot((*target).ri_oldTupleSlot, newest);
                 slot = pg_sys::ExecGetUpdateNewTuple(target, still, (*target).ri_oldTupleSlot);
-                (*slot).tts_tableOid = (*relation).rd_id;
+                (*slot).tts_tableOid = (*(*target).ri_RelationDesc).rd_id;
                 compute_generated(target, estate, slot, pg_sys::CmdType::CMD_UPDATE);
                 row
             }
@@ -160,6 +154,26 @@ unsafe fn is_empty(slot: *mut pg_sys::TupleTableSlot) -> bool {
 }
 
 impl Changer {
+    /// Whether a row that somebody else has changed is still one that was asked for: the plan's row for it, or none.
+    ///
+    /// # Safety
+    /// The slot has what the row is now.
+    unsafe fn second_look(
+        &mut self,
+        target: *mut pg_sys::ResultRelInfo,
+        newest: *mut pg_sys::TupleTableSlot,
+    ) -> *mut pg_sys::TupleTableSlot {
+        // SAFETY: as the caller says; the executor has made the node ready for this.
+        unsafe {
+            pg_sys::EvalPlanQual(
+                &raw mut (*self.modify).mt_epqstate,
+                (*target).ri_RelationDesc,
+                (*target).ri_RangeTableIndex,
+                newest,
+            )
+        }
+    }
+
     /// # Safety
     /// This transaction has claimed the row.
     unsafe fn take_away(&mut self, estate: *mut pg_sys::EState, row: Row) {

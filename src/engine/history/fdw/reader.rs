@@ -155,6 +155,8 @@ impl Reader {
         if covered && cursor.filters().is_empty() && self.needed.is_empty() && !self.times_wanted {
             cursor.counts.read += 1;
             self.rows.reset(0..stored.rows);
+            // A row of nothing but NULL: the server may make a tuple of it.
+            self.refill = true;
             return;
         }
         // SAFETY: the bytes are pinned until the next segment is asked for, or copied into this memory; by then
