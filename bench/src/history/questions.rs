@@ -202,6 +202,11 @@ mod tests {
                 assert!(!text.contains(['{', '}']), "{text}");
             }
         }
+        assert!(
+            WHOLE
+                .iter()
+                .all(|question| !question.sql.contains("{threshold}"))
+        );
     }
 
     #[test]
