@@ -44,7 +44,8 @@ fn writer(db: &Database) -> Result<Client> {
     Ok(writer)
 }
 
-const SLOW: &str = "INSERT INTO mill.twin (at, machine, note) VALUES ('2024-01-05 12:34+00', 'lathe', 'slow')";
+const SLOW: &str =
+    "INSERT INTO mill.twin (at, machine, note) VALUES ('2024-01-05 12:34+00', 'lathe', 'slow')";
 
 #[test]
 fn a_writer_that_does_not_end_puts_it_off() -> Result<()> {
@@ -167,7 +168,10 @@ fn an_old_snapshot_that_has_read_the_table_holds_the_exchange_off() -> Result<()
             third.batch_execute(READ)?;
             assert_eq!(table(&mut reader, READ), before);
         }
-        assert!(!run.is_finished(), "it exchanged a table that is being read");
+        assert!(
+            !run.is_finished(),
+            "it exchanged a table that is being read"
+        );
         reader.batch_execute("COMMIT")?;
         finished(run)?;
         assert_eq!(table(&mut reader, READ), before);
@@ -355,7 +359,8 @@ fn a_cancel_leaves_nothing() -> Result<()> {
         let (pid, run) = compress_until_it_waits(scope, &db, &mut client)?;
         client.batch_execute(&format!("SELECT pg_cancel_backend({pid})"))?;
         expect_sqlstate(finished(run), "57014");
-        client.batch_execute("SET gemba.lock_patience = '10min'; SET statement_timeout = '300ms'")?;
+        client
+            .batch_execute("SET gemba.lock_patience = '10min'; SET statement_timeout = '300ms'")?;
         expect_sqlstate(compress(&mut client, JANUARY), "57014");
         client.batch_execute("RESET ALL")?;
         writer.batch_execute("ROLLBACK")?;

@@ -1,7 +1,7 @@
 //! A server that dies while a partition is compressed.
 
 use super::*;
-use gemba_tests::{Cluster, signal, wait_for};
+use gemba_tests::{Cluster, signal, wait_for, wait_until};
 use std::thread;
 
 #[test]
@@ -23,12 +23,17 @@ fn a_crash_leaves_the_old_partition_and_nothing_else() -> Result<()> {
             // Its segments are written, and the writer is in the way.
             wait_for(
                 &mut client,
-                &format!("SELECT count(*) FROM pg_locks WHERE pid = {pid} AND mode = 'ShareUpdateExclusiveLock' AND locktype = 'relation'"),
+                &format!(
+                    "SELECT count(*) FROM pg_locks WHERE pid = {pid} AND mode = 'ShareUpdateExclusiveLock' AND locktype = 'relation'"
+                ),
                 "2",
             );
             if kill {
                 // The server takes all its sessions down with one that is killed, and comes back by itself.
                 signal("-9", pid)?;
+                wait_until("the server has noticed", || {
+                    client.simple_query("SELECT 1").is_err()
+                });
             } else {
                 cluster.crash()?;
             }
@@ -38,7 +43,7 @@ fn a_crash_leaves_the_old_partition_and_nothing_else() -> Result<()> {
         if !kill {
             cluster.start()?;
         }
-        gemba_tests::wait_until("the server is back", || {
+        wait_until("the server is back", || {
             db.connect().is_ok_and(|new| {
                 client = new;
                 true
@@ -46,7 +51,10 @@ fn a_crash_leaves_the_old_partition_and_nothing_else() -> Result<()> {
         });
         assert_eq!(kind(&mut client, JANUARY), "r");
         assert_eq!(
-            table(&mut client, "SELECT ftrelid::regclass FROM pg_foreign_table"),
+            table(
+                &mut client,
+                "SELECT ftrelid::regclass FROM pg_foreign_table"
+            ),
             [FEBRUARY]
         );
         assert_eq!(

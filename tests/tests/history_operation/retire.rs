@@ -47,8 +47,14 @@ fn what_is_dropped_takes_its_segments_along() -> Result<()> {
         [JANUARY, FEBRUARY, MARCH].map(|partition| format!("{partition} | dropped"))
     );
     assert_eq!(behind(&mut client), Vec::<String>::new());
-    assert_eq!(value(&mut client, "SELECT count(*) FROM mill.vibration"), "0");
-    assert_eq!(value(&mut client, "SELECT count(*) FROM gemba.history"), "0");
+    assert_eq!(
+        value(&mut client, "SELECT count(*) FROM mill.vibration"),
+        "0"
+    );
+    assert_eq!(
+        value(&mut client, "SELECT count(*) FROM gemba.history"),
+        "0"
+    );
     Ok(())
 }
 
@@ -67,7 +73,10 @@ fn what_is_detached_stays_readable() -> Result<()> {
     expect_same_as(&mut client, "mill.detached", "mill.twin");
     // It is no partition of anything, and still compressed.
     assert_eq!(
-        table(&mut client, "SELECT parent, partition, late_rows FROM gemba.history ORDER BY 2"),
+        table(
+            &mut client,
+            "SELECT parent, partition, late_rows FROM gemba.history ORDER BY 2"
+        ),
         [
             format!("- | {JANUARY} | 0"),
             format!("- | {FEBRUARY} | 1"),
@@ -76,10 +85,16 @@ fn what_is_detached_stays_readable() -> Result<()> {
     );
     expect_sound(&mut client)?;
     let error = expect_sqlstate(
-        client.query(&format!("SELECT gemba.decompress_partition('{JANUARY}')"), &[]),
+        client.query(
+            &format!("SELECT gemba.decompress_partition('{JANUARY}')"),
+            &[],
+        ),
         "55000",
     );
-    assert!(error.detail().is_some() && error.hint().is_some(), "{error:?}");
+    assert!(
+        error.detail().is_some() && error.hint().is_some(),
+        "{error:?}"
+    );
     // And it can come back.
     client.batch_execute(&format!(
         "DROP VIEW mill.detached;
@@ -117,7 +132,10 @@ fn what_is_archived_stays_readable_beside_the_same_month_made_again() -> Result<
     compress(&mut client, JANUARY)?;
     assert!(behind(&mut client).contains(&"vibration_p20240101_1".to_owned()));
     assert_eq!(
-        table(&mut client, "SELECT machine, speed FROM mill.vibration ORDER BY 1"),
+        table(
+            &mut client,
+            "SELECT machine, speed FROM mill.vibration ORDER BY 1"
+        ),
         ["mixer | 2.000", "press | 1.000"]
     );
     expect_same_as(&mut client, "mill.archived", "mill.twin");
@@ -136,12 +154,13 @@ fn what_is_archived_stays_readable_beside_the_same_month_made_again() -> Result<
     );
     expect_same_as(&mut client, "mill.archived", "mill.twin");
     assert_eq!(
-        value(&mut client, "SELECT count(*) FROM gemba_archive.vibration_p20240101_1"),
+        value(
+            &mut client,
+            "SELECT count(*) FROM gemba_archive.vibration_p20240101_1"
+        ),
         "2"
     );
-    client.batch_execute(
-        "DROP FOREIGN TABLE gemba_archive.vibration_p20240101_1",
-    )?;
+    client.batch_execute("DROP FOREIGN TABLE gemba_archive.vibration_p20240101_1")?;
     assert_eq!(behind(&mut client), ALL_BEHIND);
     expect_same_as(&mut client, "mill.archived", "mill.twin");
     expect_sound(&mut client)
@@ -223,7 +242,9 @@ fn a_module_takes_its_segments_along_and_an_extension_does_not_go() -> Result<()
 
     let error = expect_sqlstate(client.batch_execute("DROP EXTENSION gemba"), "2BP01");
     assert!(
-        error.detail().is_some_and(|d| d.contains("gemba_history.vibration_p20240101 ")),
+        error
+            .detail()
+            .is_some_and(|d| d.contains("gemba_history.vibration_p20240101 ")),
         "{error:?}"
     );
     client.batch_execute("SELECT gemba.undeploy('telemetry', force => true)")?;
@@ -239,6 +260,9 @@ fn a_module_takes_its_segments_along_and_an_extension_does_not_go() -> Result<()
         ),
         Vec::<String>::new()
     );
-    assert_eq!(value(&mut client, "SELECT count(*) FROM mill.vibration"), "0");
+    assert_eq!(
+        value(&mut client, "SELECT count(*) FROM mill.vibration"),
+        "0"
+    );
     Ok(())
 }
