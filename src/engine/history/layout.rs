@@ -335,10 +335,8 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                 collation: attribute.attcollation,
                 shape: Shape::of(attribute.atttypid),
                 stored: number("column")?,
-                late: match number("late")? {
-                    Some(position) => position.checked_sub(1),
-                    None => Some(place),
-                },
+                // Never guessed by its place: a restored table has no gaps where columns were dropped.
+                late: number("late")?.and_then(|position| position.checked_sub(1)),
                 generated: attribute.attgenerated != 0,
                 not_null: attribute.attnotnull,
                 dropped: attribute.attisdropped,
