@@ -16,9 +16,9 @@ fn a_standby_reads_and_follows() -> Result<()> {
         "SELECT machine, date_trunc('day', at, 'UTC'), count(*), avg(speed), min(note) FROM mill.vibration GROUP BY 1, 2 ORDER BY 1, 2",
         "SELECT * FROM mill.vibration WHERE machine = 'saw' AND at = '2024-01-10 03:00+00'",
         "SELECT * FROM mill.vibration WHERE machine = 'saw' ORDER BY at DESC LIMIT 3",
-        "SELECT partition, rows, late_rows, segments, stored_bytes FROM gemba.history ORDER BY 1",
+        "SELECT partition, rows, late_rows, segments, raw_bytes FROM gemba.history ORDER BY 1",
         "SELECT * FROM gemba.verify_history()",
-        "SELECT partition, bytes, estimated_rows FROM gemba.partitions WHERE parent = 'mill.vibration'::regclass ORDER BY 1",
+        "SELECT partition, rls, no_grants, estimated_rows FROM gemba.partitions WHERE parent = 'mill.vibration'::regclass ORDER BY 1",
     ];
     let mut follow = |client: &mut Client, when: &str| {
         let reached = value(client, "SELECT pg_current_wal_insert_lsn()");
