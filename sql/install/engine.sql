@@ -188,9 +188,9 @@ CREATE FUNCTION gemba_internal.audit_rows() RETURNS trigger
 
 -- The wrapper behind compressed partitions. Nobody has USAGE on its server: they are made by gemba alone.
 CREATE FUNCTION gemba_internal.history_handler() RETURNS fdw_handler
-  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_handler';
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_history_handler';
 CREATE FUNCTION gemba_internal.history_validator(options text[], catalog oid) RETURNS void
-  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_validator';
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_history_validator';
 CREATE FOREIGN DATA WRAPPER gemba_history
   HANDLER gemba_internal.history_handler VALIDATOR gemba_internal.history_validator;
 COMMENT ON FOREIGN DATA WRAPPER gemba_history IS 'compressed partitions: segments in schema gemba_history, read as rows';

@@ -190,7 +190,7 @@ impl Layout {
     /// The layout of a compressed partition, which is open and locked.
     ///
     /// # Errors
-    /// `HV00D` (invalid option) when its options do not fit it, `42501` when its segments are somebody else's.
+    /// `HV00J` (option not found) when its options do not fit it, `42501` when its segments are somebody else's.
     pub fn of(table: pg_sys::Oid) -> Result<Rc<Self>> {
         let known = KNOWN.with_borrow_mut(|known| {
             if !known.listening {

@@ -2,12 +2,12 @@
 
 mod beside;
 mod crash;
-// mod damage;
+mod damage;
 mod import;
-// mod maintain;
-// mod policy;
+mod maintain;
+mod policy;
 mod retire;
-// mod roles;
+mod roles;
 // mod rollups;
 // mod standby;
 
