@@ -63,7 +63,8 @@ pub fn measure(
     for tier in &tiers {
         tier.settle(server)?;
     }
-    let room = Room::new(server, &what, &data.sensors, sample, data.range, options)?;
+    let threshold = asking::threshold(server, Tier::Segments)?;
+    let room = Room::new(&what, &data.sensors, sample, data.range, threshold, options);
     let mut askers = Vec::new();
     for tier in &tiers {
         askers.push(room.asker(server, *tier, Who::Owner)?);

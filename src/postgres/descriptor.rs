@@ -18,7 +18,7 @@ pub unsafe fn attribute<'a>(
         #[cfg(feature = "pg18")]
         return &*pg_sys::TupleDescAttr(descriptor, place as i32);
         #[cfg(not(feature = "pg18"))]
-        &(&(*descriptor).attrs).as_slice((*descriptor).natts as usize)[place]
+        &(*descriptor).attrs.as_slice((*descriptor).natts as usize)[place]
     }
 }
 

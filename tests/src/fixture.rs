@@ -87,6 +87,15 @@ const DISAGREEMENTS: &[(&str, &str)] = &[
                (fresh.snapshots, fresh.current_output, fresh.target_output, fresh.status, fresh.lowest_variance,
                 fresh.highest_variance, round(fresh.average_variance, 6))",
     ),
+    (
+        "shop.visits_daily",
+        "SELECT * FROM (
+           SELECT bucket, \"the door\", n, weight FROM shop.visits_daily) AS kept
+         FULL JOIN (
+           SELECT date_trunc('day', at, 'Europe/Berlin') AS bucket, \"the door\", count(*) AS n, sum(weight) AS weight
+             FROM shop.\"Visits\" GROUP BY 1, 2) AS fresh USING (bucket, \"the door\")
+         WHERE (kept.n, kept.weight) IS DISTINCT FROM (fresh.n, fresh.weight)",
+    ),
     // Only what is not archived.
     (
         "shop.orders_hourly",
@@ -101,6 +110,9 @@ const DISAGREEMENTS: &[(&str, &str)] = &[
 ];
 
 const MORE_CHANGES: &str = "
+INSERT INTO shop.\"Visits\" (at, \"the door\", weight, n) VALUES ('2024-01-31 23:59:59+01', 'left', 5, 5), ('2024-02-01 00:00+01', 'new', 6, 6);
+UPDATE shop.\"Visits\" SET weight = weight + 1 WHERE \"the door\" = 'left' AND at >= '2024-02-03 00:00+01' AND at < '2024-02-03 02:00+01';
+DELETE FROM shop.\"Visits\" WHERE at >= '2024-01-02 00:00+01' AND at < '2024-01-02 03:00+01';
 SELECT gemba.ensure_partitions('telemetry.sensor_readings', '2025-04-01 00:00+07', '2025-06-01 00:00+07');
 INSERT INTO telemetry.sensor_readings (\"timestamp\", sensor_id, floor_number, reading_value)
   VALUES ('2025-05-31 23:59:59+07', 'floor4.s3', 4, 1), ('2025-01-31 12:00+07', 'floor4.s3', 4, 2);
@@ -171,6 +183,7 @@ pub fn assert_works(client: &mut Client) -> Result<()> {
     reports_work(client)?;
     cloudwatcher_works(client)?;
     refreshes_work(client)?;
+    history_works(client)?;
     jobs_work(client)
 }
 
@@ -281,6 +294,62 @@ fn plant_works(client: &mut Client) -> Result<()> {
     .context("the plant")
 }
 
+/// Compressed months are read, written, folded, decompressed and joined by the next one.
+fn history_works(client: &mut Client) -> Result<()> {
+    const ROWS: &str = "SELECT count(*), sum(weight), sum(doubled), count(later), md5(string_agg(v::text, '' ORDER BY v::text COLLATE \"C\")) FROM shop.\"Visits\" AS v";
+    let before: String = client
+        .query_one(&format!("SELECT q::text FROM ({ROWS}) AS q"), &[])?
+        .get(0);
+    answers(
+        client,
+        &[
+            (
+                "SELECT partition, late_rows FROM gemba.history WHERE partition::text LIKE '%Visits%' ORDER BY 1",
+                // (What was changed above is late too.)
+                "(\"shop.\"\"Visits_p20240101\"\"\",7) (\"shop.\"\"Visits_p20240201\"\"\",4)",
+            ),
+            (
+                "SELECT count(*) FROM gemba.verify_history() AS damaged",
+                "(0)",
+            ),
+            (
+                "SELECT at, n, doubled, later FROM shop.\"Visits\" WHERE note = 'late'",
+                "(\"2024-01-20 11:34:00+00\",1,2,)",
+            ),
+        ],
+    )
+    .context("history")?;
+    for call in [
+        "SELECT gemba.compress_partition('shop.\"Visits_p20240101\"')",
+        "SELECT gemba.compress_partition('shop.\"Visits_p20240301\"')",
+        "SELECT gemba.decompress_partition('shop.\"Visits_p20240201\"')",
+    ] {
+        client
+            .batch_execute(call)
+            .with_context(|| call.to_owned())?;
+        answers(client, &[(ROWS, &before)]).with_context(|| call.to_owned())?;
+    }
+    answers(
+        client,
+        &[
+            (
+                "SELECT partition, late_rows FROM gemba.history WHERE partition::text LIKE '%Visits%' ORDER BY 1",
+                "(\"shop.\"\"Visits_p20240101\"\"\",0) (\"shop.\"\"Visits_p20240301\"\"\",0)",
+            ),
+            (
+                "SELECT count(*) FROM gemba.verify_history() AS damaged",
+                "(0)",
+            ),
+            (
+                "SELECT count(*) FROM pg_class WHERE relnamespace = 'gemba_history'::regnamespace AND relkind = 'r' AND relname LIKE 'Visits%'",
+                "(4)",
+            ),
+        ],
+    )
+    .context("history")?;
+    Ok(())
+}
+
 /// Claims, checkpoints, registration and refreshes in the database.
 fn refreshes_work(client: &mut Client) -> Result<()> {
     answers(
@@ -305,7 +374,7 @@ fn refreshes_work(client: &mut Client) -> Result<()> {
             ),
             (
                 "SELECT count(*), count(*) FILTER (WHERE method = 'materialized view') FROM sqp.refresh_config WHERE table_schema = 'shop'",
-                "(5,1)",
+                "(7,1)",
             ),
         ],
     )

@@ -232,6 +232,30 @@ SELECT gemba.maintain_partitions();
 
 CREATE MATERIALIZED VIEW shop.totals AS SELECT customer, sum(amount) AS total FROM shop.orders GROUP BY customer;
 
+-- History ----------------------------------------------------------------------------------------
+CREATE TABLE shop."Visits" (
+  at timestamptz NOT NULL, "the door" text NOT NULL, kind uuid, n int, weight numeric(9,3), share real, seconds float8, day date, note varchar(40),
+  paid boolean, doubled int GENERATED ALWAYS AS (n * 2) STORED, CONSTRAINT n_is_small CHECK (n < 100000)) PARTITION BY RANGE (at);
+SELECT gemba.manage_partitions('shop."Visits"', '1 month', premake => 0, time_zone => 'Europe/Berlin', unique_on => ARRAY['the door', 'at']);
+SELECT gemba.ensure_partitions('shop."Visits"', '2024-01-01 00:00+01', '2024-04-01 00:00+02');
+INSERT INTO shop."Visits" (at, "the door", kind, n, weight, share, seconds, day, note, paid)
+  SELECT t, d, CASE WHEN n % 5 > 0 THEN ('00000000-0000-0000-0000-' || lpad((n % 17)::text, 12, '0'))::uuid END, nullif(n % 1000, 7), n / 8.0,
+         CASE WHEN n % 97 = 0 THEN 'NaN' ELSE n / 3.0 END, n / 7.0, t::date, CASE WHEN n % 11 = 0 THEN E'ü\t"x" ' || n END, n % 3 = 0
+    FROM generate_series(0, 2100) AS n, LATERAL (SELECT timestamptz '2024-01-01 00:00+01' + n * interval '1 hour' AS t) AS at, unnest(ARRAY['left', 'Süd "3"']) AS d;
+SELECT gemba.create_rollup('shop.visits_daily', 'shop."Visits"', 'at', '1 day', ARRAY['the door'], '{"n": {"function": "count"}, "weight": {"function": "sum", "column": "weight"}}', time_zone => 'Europe/Berlin');
+SELECT gemba.refresh_rollups();
+SELECT gemba.compress_after('shop."Visits"', '{the door}', 'at', '100 years');
+SELECT gemba.compress_partition('shop."Visits_p20240101"');
+SELECT gemba.compress_partition('shop."Visits_p20240201"');
+-- A column that was renamed, one that is gone, and one that came later; late rows; and segments that were changed.
+ALTER TABLE shop."Visits" RENAME COLUMN share TO "our share";
+ALTER TABLE shop."Visits" DROP COLUMN paid;
+ALTER TABLE shop."Visits" ADD COLUMN later text;
+INSERT INTO shop."Visits" (at, "the door", n, note) VALUES ('2024-01-20 12:34+01', 'left', 1, 'late'), ('2024-02-20 12:34+01', 'back', 2, NULL);
+INSERT INTO shop."Visits" (at, "the door", n, later) VALUES ('2024-03-20 12:34+01', 'left', 3, 'ordinary');
+UPDATE shop."Visits" SET weight = 1.125, note = 'changed' WHERE "the door" = 'left' AND at >= '2024-01-10 00:00+01' AND at < '2024-01-10 05:00+01';
+DELETE FROM shop."Visits" WHERE "the door" = 'Süd "3"' AND day = '2024-02-14';
+
 -- Jobs --------------------------------------------------------------------------------------------
 SELECT gemba.schedule('shop: "totals"', '*/5 8-18 * * MON-FRI', $$SELECT 'it''s', 1$$, time_zone => 'Europe/Berlin',
                       run_as => 'service_role', timeout => '1 minute', retries => 2);

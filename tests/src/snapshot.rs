@@ -33,11 +33,11 @@ pub fn snapshot(client: &mut Client) -> Result<Snapshot> {
     }
     let holders: Vec<Key> = state
         .keys()
-        .filter(|(kind, _)| ["table", "sequence"].contains(&kind.as_str()))
+        .filter(|(kind, _)| ["table", "foreign table", "sequence"].contains(&kind.as_str()))
         .cloned()
         .collect();
     for (kind, name) in holders {
-        let (label, sql) = if kind == "table" {
+        let (label, sql) = if kind != "sequence" {
             // Partitions hold the rows; counting them at the parent too says that they hang together.
             (
                 "rows",

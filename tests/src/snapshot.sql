@@ -54,6 +54,12 @@ SELECT 'column', r.name || '.' || quote_ident(a.attname),
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
  WHERE r.relkind IN ('r', 'p', 'f', 'v', 'm')
 UNION ALL
+SELECT 'foreign table options', r.name, format('server %s %s', s.srvname, f.ftoptions)
+  FROM pg_catalog.pg_foreign_table f JOIN relations r ON r.oid = f.ftrelid JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver
+UNION ALL
+SELECT 'column options', r.name || '.' || quote_ident(a.attname), a.attfdwoptions::text
+  FROM relations r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND NOT a.attisdropped WHERE a.attfdwoptions IS NOT NULL
+UNION ALL
 SELECT 'index', r.name, format('%s valid %s parent %s', pg_catalog.pg_get_indexdef(r.oid), i.indisvalid,
                                (SELECT inhparent::regclass FROM pg_catalog.pg_inherits WHERE inhrelid = r.oid))
   FROM relations r JOIN pg_catalog.pg_index i ON i.indexrelid = r.oid

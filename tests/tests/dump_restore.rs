@@ -18,6 +18,9 @@ fn source(name: &str) -> Result<(Database<'static>, Snapshot)> {
     for (kind, least) in [
         ("table", 20),
         ("rows", 20),
+        ("foreign table", 2),
+        ("foreign table options", 2),
+        ("column options", 10),
         ("position", 4),
         ("policy", 10),
         ("trigger", 2),
@@ -146,6 +149,30 @@ fn plain_text_with_row_security() -> Result<()> {
 #[test]
 fn plain_text_as_inserts() -> Result<()> {
     plain("dump_inserts", &["--inserts"])
+}
+
+/// Over what is there already, as some do who dump each night into the same database.
+#[test]
+fn over_an_older_copy() -> Result<()> {
+    let (db, before) = source("dump_clean")?;
+    let file = dump(&db, &["-Fc"])?;
+    let cluster = elsewhere()?;
+    let target = cluster.database("restored")?;
+    for _ in 0..2 {
+        run_ok(
+            target
+                .tool("pg_restore")
+                .args([
+                    "--exit-on-error",
+                    "--clean",
+                    "--if-exists",
+                    "-d",
+                    target.name(),
+                ])
+                .arg(&file),
+        )?;
+    }
+    assert_restored(&before, &target, "pg_restore --clean")
 }
 
 /// Schema and data apart, as some do for a review in between.

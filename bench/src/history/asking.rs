@@ -58,6 +58,19 @@ pub fn prepare(server: &Server, tier: Tier) -> Result<Vec<String>> {
     Ok(sample)
 }
 
+/// A value that few readings are above.
+pub fn threshold(server: &Server, tier: Tier) -> Result<String> {
+    Ok(server
+        .connect(tier.database())?
+        .query_one(
+            "SELECT min(reading_value)::text FROM (
+               SELECT reading_value FROM telemetry.sensor_readings WHERE reading_value IS NOT NULL
+                ORDER BY reading_value DESC LIMIT $1) AS highest",
+            &[&RARE],
+        )?
+        .get(0))
+}
+
 /// Somebody with a session.
 pub struct Asker {
     tier: Tier,
@@ -73,28 +86,20 @@ pub struct Room<'a> {
     range: Range,
     calls: usize,
     budget: Duration,
+    /// Empty where no question asks for it.
     threshold: String,
 }
 
 impl<'a> Room<'a> {
     pub fn new(
-        server: &Server,
         what: &'a str,
         sensors: &'a [Sensor],
         sample: Vec<String>,
         range: Range,
+        threshold: String,
         options: &Options,
-    ) -> Result<Self> {
-        let threshold = server
-            .connect(Tier::Segments.database())?
-            .query_one(
-                "SELECT min(reading_value)::text FROM (
-                   SELECT reading_value FROM telemetry.sensor_readings WHERE reading_value IS NOT NULL
-                    ORDER BY reading_value DESC LIMIT $1) AS highest",
-                &[&RARE],
-            )?
-            .get(0);
-        Ok(Self {
+    ) -> Self {
+        Self {
             what,
             sensors,
             sample,
@@ -102,7 +107,7 @@ impl<'a> Room<'a> {
             calls: options.calls,
             budget: budget(options),
             threshold,
-        })
+        }
     }
 
     pub fn asker(&self, server: &Server, tier: Tier, who: Who) -> Result<Asker> {

@@ -178,3 +178,49 @@ impl Question {
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        Call {
+            sensor: "F1.z1.AC1.kW".to_owned(),
+            sampled: "it's".to_owned(),
+            floor: 3,
+            from: DateTime::UNIX_EPOCH,
+            to: DateTime::UNIX_EPOCH,
+            threshold: "1.5".to_owned(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        for question in SMALL.iter().chain(&WHOLE) {
+            for tier in [Tier::Segments, Tier::Seed, Tier::Timescale] {
+                let text = question.text(tier, &call(), false, None);
+                assert!(!text.contains(['{', '}']), "{text}");
+            }
+        }
+        assert!(
+            WHOLE
+                .iter()
+                .all(|question| !question.sql.contains("{threshold}"))
+        );
+    }
+
+    #[test]
+    fn owners_name_the_sample_only_where_everything_is_asked_for() {
+        let sample = ["a".to_owned(), "it's".to_owned()];
+        let everything = COUNT.text(Tier::Segments, &call(), true, Some(&sample));
+        assert!(
+            everything.contains("sensor_id IN ('a', 'it''s')"),
+            "{everything}"
+        );
+        let one = ONE_DAY.text(Tier::Segments, &call(), true, Some(&sample));
+        assert!(
+            one.contains("sensor_id = 'it''s'") && !one.contains(" IN ("),
+            "{one}"
+        );
+    }
+}

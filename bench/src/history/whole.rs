@@ -66,7 +66,14 @@ pub fn measure(server: &Server, options: &Options, report: &mut Report) -> Resul
     let what = format!("all {all} readings: ");
     let sample = asking::prepare(server, tier)?;
     tier.settle(server)?;
-    let room = Room::new(server, &what, &data.sensors, sample, data.range, options)?;
+    let room = Room::new(
+        &what,
+        &data.sensors,
+        sample,
+        data.range,
+        String::new(),
+        options,
+    );
     let mut askers = [Who::Owner, Who::Professional, Who::OwnerOfSample, Who::Free]
         .into_iter()
         .map(|who| room.asker(server, tier, who))

@@ -54,7 +54,7 @@ pub unsafe fn between(
             0,
             std::ptr::null_mut(),
             std::ptr::null_mut(),
-            (pg_sys::ScanOptions::SO_TYPE_SEQSCAN | pg_sys::ScanOptions::SO_ALLOW_STRAT) as u32,
+            pg_sys::ScanOptions::SO_TYPE_SEQSCAN | pg_sys::ScanOptions::SO_ALLOW_STRAT,
         );
         loop {
             pgrx::check_for_interrupts!();

@@ -1,7 +1,5 @@
 //! Segments that come ready-made, for a partition that was never an ordinary table: what an import writes.
 
-#![expect(unsafe_code, reason = "hands values to the server's tables")]
-
 use super::cut::{Cut, Span};
 use super::layout::Layout;
 use super::policy::Policy;

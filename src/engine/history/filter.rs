@@ -281,7 +281,7 @@ impl Filter {
             return rows.keep(|row| column.is_null(row) == wanted);
         }
         match &column.values {
-            Values::Nothing => return rows.none(),
+            Values::Nothing => rows.none(),
             Values::Constant(scalar) => {
                 if !self.matches(scalar) {
                     return rows.none();
@@ -289,7 +289,6 @@ impl Filter {
                 if let Some(nulls) = &column.nulls {
                     rows.keep(|row| !nulls.is_null(row));
                 }
-                return;
             }
             Values::Ints(ints) => {
                 if let Wanted::Ints(bounds) = self.wanted {

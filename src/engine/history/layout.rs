@@ -215,11 +215,6 @@ impl Layout {
         Self::of(table).or_raise()
     }
 
-    /// The column with this attribute number, if it is one of the table's own.
-    pub fn column(&self, attribute: i32) -> Option<&Column> {
-        self.columns.get(usize::try_from(attribute - 1).ok()?)
-    }
-
     pub fn order_shape(&self) -> Shape {
         self.columns[self.order].shape.unwrap_or(Shape::Time)
     }

@@ -23,10 +23,6 @@ impl TimeRange {
         self.low > self.high
     }
 
-    pub fn is_all(self) -> bool {
-        self == Self::ALL
-    }
-
     /// What of it is left where `time <test> value` holds as well.
     pub fn narrowed(self, test: Test, value: i64) -> Self {
         let Self { low, high } = self;

@@ -55,7 +55,7 @@ impl Rows {
                 let mut cells = Vec::with_capacity(buffers.len());
                 for (place, column) in layout.columns.iter().enumerate() {
                     if let (Some(number), Some(shape)) = (column.stored, column.shape) {
-                        let buffer: &'static mut Buffer = &mut *(&raw mut buffers[number]);
+                        let buffer: &'static mut Buffer = &mut *buffers.as_mut_ptr().add(number);
                         let decoded = segment
                             .decode(number, buffer)
                             .map_err(|damage| damaged(store, stored, &damage))?;

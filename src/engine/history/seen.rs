@@ -7,7 +7,9 @@
 
 use super::layout::Layout;
 use crate::error::{Error, Result};
+use crate::postgres::spi;
 use pgrx::prelude::*;
+use std::ffi::CStr;
 
 /// # Errors
 /// `40001` when the segments took an ordinary partition's place after the snapshot at hand was taken.
@@ -41,9 +43,22 @@ pub fn require(layout: &Layout) -> Result<()> {
         PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
         "the partition was compressed after this transaction's snapshot was taken",
     )
-    .detail(format!(
-        "partition {}",
-        crate::postgres::relation::Relation::open(layout.table)?.sql()
-    ))
+    .detail(format!("partition {}", name(layout.table)))
     .hint("run the transaction again"))
+}
+
+/// A query would look with the old snapshot, which does not know the table either.
+fn name(table: pg_sys::Oid) -> String {
+    // SAFETY: look-ups in the system caches, which return NULL or a palloc'd string.
+    unsafe {
+        let text = |name: *mut std::ffi::c_char| {
+            if name.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(name).to_string_lossy().into_owned()
+            }
+        };
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
+        spi::qualified(&text(schema), &text(pg_sys::get_rel_name(table)))
+    }
 }

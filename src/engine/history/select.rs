@@ -117,6 +117,9 @@ impl Selection {
     ) -> Self {
         // SAFETY: as the caller says.
         unsafe {
+            let mut clauses = clauses.to_vec();
+            // What a policy says comes before what the user says, who might learn something otherwise.
+            clauses.sort_by_key(|&info| (*info).security_level);
             let clauses: Vec<_> = clauses
                 .iter()
                 .filter(|&&info| !(*info).pseudoconstant)
@@ -136,6 +139,7 @@ impl Selection {
                 fixed_keys: looked_up.len(),
             };
             let mut on_keys = Vec::new();
+            // The least level of what is decided for each row.
             let mut first_by_row = pg_sys::Index::MAX;
             for (number, (node, found)) in clauses.iter().enumerate() {
                 let info = &**node;
@@ -160,8 +164,8 @@ impl Selection {
                             sorted.by_reader.push(info.clause);
                         } else {
                             sorted.by_row.push(info.clause);
-                            first_by_row = first_by_row.min(info.security_level);
                         }
+                        first_by_row = first_by_row.min(info.security_level);
                         sorted.conditions.push(*found);
                         if found.purpose == Use::Time {
                             sorted.narrowing.push(*node);

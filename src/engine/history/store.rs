@@ -27,7 +27,6 @@ pub struct Store {
     pub relation: pg_sys::Relation,
     pub index: pg_sys::Relation,
     pub layout: Rc<Layout>,
-    lock: pg_sys::LOCKMODE,
 }
 
 /// One segment as the table holds it. It lives until the next one is asked for.
@@ -138,7 +137,6 @@ impl Store {
                 relation,
                 index,
                 layout,
-                lock,
             }
         }
     }
@@ -152,19 +150,8 @@ impl Store {
         }
     }
 
-    pub fn lock(&self) -> pg_sys::LOCKMODE {
-        self.lock
-    }
-
     fn attributes(&self) -> usize {
         KEYS + self.layout.keys.len()
-    }
-
-    /// Shape of the n-th key.
-    pub fn key_shape(&self, key: usize) -> Shape {
-        self.layout.columns[self.layout.keys[key]]
-            .shape
-            .unwrap_or(Shape::Text)
     }
 
     /// A row of the segment table.

@@ -192,7 +192,7 @@ pub unsafe fn duplicate(late: &Late, mut values: Vec<Datum>) -> Error {
                 .into_owned()
         });
         (
-            pgrx::name_data_to_str(&(*(*index).rd_rel).relname).to_owned(),
+            name_data_to_str(&(*(*index).rd_rel).relname).to_owned(),
             detail,
         )
     };

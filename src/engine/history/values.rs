@@ -116,10 +116,6 @@ impl<'b> Cells<'b> {
             Values::Bytes(bytes) => copy(&mut self.bytes, self.shape, bytes.entry(bytes.code(row))),
         })
     }
-
-    pub fn column(&self) -> &gemba_segment::Column<'b> {
-        &self.column
-    }
 }
 
 /// Bytes as a datum in room that is used again.

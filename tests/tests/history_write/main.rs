@@ -18,7 +18,8 @@ fn months(db: &Database) -> Result<Client> {
         r#"CREATE SCHEMA h;
            CREATE TABLE h.packed (
              sensor int NOT NULL, at timestamptz NOT NULL, value numeric(12,3), note text, level float8, ok boolean,
-             doubled numeric GENERATED ALWAYS AS (value * 2) STORED) PARTITION BY RANGE (at);
+             doubled numeric GENERATED ALWAYS AS (value * 2) STORED,
+             CONSTRAINT sayable CHECK (note IS DISTINCT FROM 'never')) PARTITION BY RANGE (at);
            CREATE INDEX ON h.packed (sensor, at);
            SELECT gemba.manage_partitions('h.packed', '1 month', premake => 0, unique_on => ARRAY['sensor', 'at']);
            SELECT gemba.ensure_partitions('h.packed', '2024-01-01', '2024-04-01');

@@ -8,7 +8,7 @@ use std::io::Write;
 
 /// A time on the grid of the first rows, or beside it.
 fn time(random: &mut Random) -> String {
-    let hours = random.below(91 * 12) * 2;
+    let hours = random.below(88 * 12) * 2;
     let beside = if random.chance(30) {
         random.below(3_600)
     } else {
@@ -208,8 +208,8 @@ fn random_changes_leave_the_same_rows() -> Result<()> {
 #[test]
 #[ignore = "long: a few minutes"]
 fn many_random_changes_leave_the_same_rows() -> Result<()> {
-    for seed in 100..130 {
-        random_changes(seed, 250)?;
+    for seed in 100..112 {
+        random_changes(seed, 200)?;
     }
     Ok(())
 }

@@ -63,6 +63,13 @@ fn inserts() -> Result<()> {
             .starts_with("null value in column \"sensor\" of relation"),
         "{error}"
     );
+    for refused in [
+        "INSERT INTO h.packed (sensor, at, note) VALUES (1, '2024-02-01 00:01', 'never')",
+        "UPDATE h.packed SET note = 'never' WHERE at = '2024-02-01'",
+    ] {
+        let error = expect_sqlstate(client.batch_execute(refused), "23514");
+        assert!(error.message().contains("\"sayable\""), "{error}");
+    }
     // All at once, or nothing.
     expect_sqlstate(
         client.batch_execute(

@@ -347,7 +347,7 @@ impl Node {
             pg_sys::MemoryContextReset(self.made);
             let before = pg_sys::MemoryContextSwitchTo(self.made);
             let group = &self.groups.all[number];
-            let mut set = |place: usize, value: Option<Datum>| {
+            let set = |place: usize, value: Option<Datum>| {
                 *(*slot).tts_values.add(place) = value.unwrap_or(Datum::null());
                 *(*slot).tts_isnull.add(place) = value.is_none();
             };
@@ -843,7 +843,8 @@ impl Decoded {
         let column = match &self.segment {
             Some(segment) if number < segment.columns() && number < self.buffers.len() => {
                 // SAFETY: each column has a buffer of its own, which is used again only when the column is forgotten.
-                let buffer: &'static mut Buffer = unsafe { &mut *(&raw mut self.buffers[number]) };
+                let buffer: &'static mut Buffer =
+                    unsafe { &mut *self.buffers.as_mut_ptr().add(number) };
                 segment
                     .decode(number, buffer)
                     .map_err(|damage| store::damaged(store, stored, &damage))

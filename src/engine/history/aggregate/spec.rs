@@ -118,10 +118,7 @@ impl Spec {
     }
 
     fn of(numbers: &[i32]) -> Option<Self> {
-        let ([table, once, by_row, of_groups, aggregates], rest) = numbers.split_first_chunk()?
-        else {
-            return None;
-        };
+        let ([table, once, by_row, of_groups, aggregates], rest) = numbers.split_first_chunk()?;
         let number = |number: &i32| usize::try_from(*number).ok();
         let (aggregates, rest) = rest.split_at_checked(number(aggregates)? * 2)?;
         let (columns, rest) = rest.split_first()?;

@@ -12,6 +12,10 @@ use pg_sys::Datum;
 use pgrx::prelude::*;
 use std::rc::Rc;
 
+unsafe extern "C-unwind" {
+    fn PredicateLockRelation(relation: pg_sys::Relation, snapshot: pg_sys::Snapshot);
+}
+
 const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 const KEEP: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
@@ -65,6 +69,10 @@ impl LateRows {
             let blocks =
                 pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
             let source = if blocks == 0 {
+                // What a scan would say of itself to transactions that are to be serializable.
+                pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    PredicateLockRelation(relation, request.snapshot)
+                });
                 Source::Empty
             } else if request.keys.is_some() {
                 let columns: Vec<i16> = attributes(&layout)

@@ -218,7 +218,8 @@ impl Reader {
         }
         let column = if number < segment.columns() {
             // SAFETY: each column has a buffer of its own, which is used again only after `clear`.
-            let buffer: &'static mut Buffer = unsafe { &mut *(&raw mut self.buffers[number]) };
+            let buffer: &'static mut Buffer =
+                unsafe { &mut *self.buffers.as_mut_ptr().add(number) };
             segment
                 .decode(number, buffer)
                 .map_err(|damage| store::damaged(store, stored, &damage))

@@ -42,7 +42,7 @@ pub struct Scan {
 
 enum Late {
     NotYet,
-    Rows(LateRows),
+    Rows(Box<LateRows>),
     Ended,
 }
 
@@ -259,7 +259,7 @@ impl Scan {
             late.end();
             self.late = Late::Ended;
         } else {
-            self.late = Late::Rows(late);
+            self.late = Late::Rows(Box::new(late));
         }
     }
 
