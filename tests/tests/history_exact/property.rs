@@ -220,7 +220,7 @@ fn table_of(seed: u64) -> Result<()> {
     let outcome = catch_unwind(AssertUnwindSafe(|| run.run()));
     if !matches!(outcome, Ok(Ok(()))) {
         eprintln!(
-            "{:#?}\n{}\nGEMBA_TEST_SEED={seed} repeats it",
+            "{:?}\n{}\nGEMBA_TEST_SEED={seed} repeats it",
             run.shape,
             run.log.join(";\n")
         );

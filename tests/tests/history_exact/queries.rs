@@ -117,24 +117,20 @@ impl Asker<'_> {
             return Some(format!("{name} {operator} {}", random.pick(&same).name));
         }
         let number = random.below(1_000) as i64 - 200;
-        let other = match column.of {
-            Type::Int2 | Type::Int4 | Type::Int8 => random
-                .pick(&[
-                    "::bigint",
-                    "::smallint",
-                    "::numeric",
-                    "::float8",
-                    ".5::numeric",
-                    ".5::float8",
-                    "000000000000::bigint",
-                ])
-                .to_owned(),
-            Type::Numeric | Type::Fixed => random
-                .pick(&["::int", "::bigint", ".50000::numeric"])
-                .to_string(),
-            Type::Float4 | Type::Float8 => random
-                .pick(&["::float8", "::float4", ".1::float8", ".1::float4", "::int"])
-                .to_string(),
+        let other: &&str = match column.of {
+            Type::Int2 | Type::Int4 | Type::Int8 => random.pick(&[
+                "::bigint",
+                "::smallint",
+                "::numeric",
+                "::float8",
+                ".5::numeric",
+                ".5::float8",
+                "000000000000::bigint",
+            ]),
+            Type::Numeric | Type::Fixed => random.pick(&["::int", "::bigint", ".50000::numeric"]),
+            Type::Float4 | Type::Float8 => {
+                random.pick(&["::float8", "::float4", ".1::float8", ".1::float4", "::int"])
+            }
             Type::Instant | Type::Local | Type::Date => {
                 let other = *random.pick(&["timestamptz", "timestamp", "date"]);
                 let day = *random.pick(&["2024-03-03", "2000-01-01", "1999-12-31", "infinity"]);
