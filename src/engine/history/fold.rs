@@ -334,11 +334,9 @@ impl Stream {
                 let storage = descriptor::storage(self.layout.columns[place].type_oid);
                 match key {
                     None => self.nulls[place],
+                    Some(_) if self.nulls[place] => false,
                     // SAFETY: both are of the column's type.
-                    Some(key) => {
-                        !self.nulls[place]
-                            && unsafe { descriptor::same(*key, self.values[place], storage) }
-                    }
+                    Some(key) => unsafe { descriptor::same(*key, self.values[place], storage) },
                 }
             })
     }
