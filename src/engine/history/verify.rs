@@ -93,8 +93,10 @@ unsafe fn segment(store: &Store, stored: &Stored, buffers: &mut [Buffer]) -> Res
     if first != Some(stored.first) || last != Some(stored.last) {
         return wrong("its times are not those that its row says".to_owned());
     }
+    // Keys that are NULL are not equal to one another: such rows may share a time.
+    let unique = layout.unique && stored.keys.iter().all(Option::is_some);
     let in_order = times.windows(2).all(|pair| {
-        if layout.unique {
+        if unique {
             pair[0] < pair[1]
         } else {
             pair[0] <= pair[1]
@@ -178,12 +180,20 @@ fn overlaps(layout: &Layout) -> Result<Vec<String>> {
     } else {
         format!("PARTITION BY {} ", keys.join(", "))
     };
-    let operator = if layout.unique { "<=" } else { "<" };
+    // Where the rows of a series are unique, not even a time is in two segments.
+    let apart = if layout.unique {
+        keys.iter()
+            .fold("first_at = before".to_owned(), |apart, key| {
+                format!("{apart} AND {key} IS NOT NULL")
+            })
+    } else {
+        "false".to_owned()
+    };
     spi::read_all(
         &format!(
             "SELECT place::text FROM (
-               SELECT ctid AS place, first_at {operator} pg_catalog.lag(last_at) OVER ({partition}ORDER BY last_at, first_at) AS overlaps
-                 FROM {}) AS s WHERE s.overlaps",
+               SELECT *, ctid AS place, pg_catalog.lag(last_at) OVER ({partition}ORDER BY last_at, first_at) AS before
+                 FROM {}) AS s WHERE first_at < before OR ({apart})",
             segments.sql()
         ),
         &[],
