@@ -318,7 +318,11 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                     .get(option)
                     .map(|text| {
                         text.parse()
-                            .map_err(|_| wrong(&name, format!("option {option} {text:?}")))
+                            .ok()
+                            .filter(|&number: &usize| {
+                                number <= pg_sys::MaxTupleAttributeNumber as usize
+                            })
+                            .ok_or_else(|| wrong(&name, format!("option {option} {text:?}")))
                     })
                     .transpose()
             };

@@ -10,7 +10,8 @@ use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
 use super::places::{Places, Row};
 use super::reader::Reader;
-use crate::error::OrRaise;
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::relation;
 use pgrx::prelude::*;
 use pgrx::{PgList, PgMemoryContexts};
 use std::cell::RefCell;
@@ -58,6 +59,38 @@ unsafe fn is_changed_by(node: *mut pg_sys::ForeignScanState) -> bool {
     }
 }
 
+/// `SELECT … FOR UPDATE` and its sisters would lock nothing here, and whoever relies on it would not notice.
+///
+/// # Errors
+/// `0A000` for them.
+///
+/// # Safety
+/// Called with the executor's own node.
+unsafe fn refuse_locking(node: *mut pg_sys::ForeignScanState) -> Result<()> {
+    // SAFETY: the executor has a place for each table of the query, which is empty where nothing is to be locked.
+    let locks = unsafe {
+        let marks = (*(*node).ss.ps.state).es_rowmarks;
+        let number = (*(*node).ss.ps.plan.cast::<pg_sys::Scan>()).scanrelid as usize;
+        if marks.is_null() || number == 0 {
+            false
+        } else {
+            let mark = *marks.add(number - 1);
+            !mark.is_null() && (*mark).strength != pg_sys::LockClauseStrength::LCS_NONE
+        }
+    };
+    if !locks {
+        return Ok(());
+    }
+    // SAFETY: the relation is open.
+    let table = unsafe { relation::name_of((*node).ss.ss_currentRelation) };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "rows of a compressed partition cannot be locked by a query",
+    )
+    .detail(format!("partition {table}"))
+    .hint("UPDATE and DELETE lock them; leave compressed partitions out by a condition on time, or decompress them"))
+}
+
 /// # Safety
 /// The node is one that `begin` prepared.
 pub unsafe fn state<'a>(node: *mut pg_sys::ForeignScanState) -> Option<&'a mut Scan> {
@@ -74,6 +107,7 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
     }
     // SAFETY: the executor's own structures; the state is dropped with the query's memory, in which its contexts are.
     unsafe {
+        refuse_locking(node).or_raise();
         let estate = (*node).ss.ps.state;
         let relation = (*node).ss.ss_currentRelation;
         let layout = Layout::need((*relation).rd_id);
