@@ -199,6 +199,12 @@ CREATE FOREIGN DATA WRAPPER gemba_history
 COMMENT ON FOREIGN DATA WRAPPER gemba_history IS 'compressed partitions: segments in schema gemba_history, read as rows';
 CREATE SERVER gemba_history FOREIGN DATA WRAPPER gemba_history;
 COMMENT ON SERVER gemba_history IS 'the one server of compressed partitions';
+-- Without a search_path of its own: it finds tables as the statement does.
+CREATE FUNCTION gemba_internal.guard_history() RETURNS event_trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_guard_history';
+CREATE EVENT TRIGGER gemba_guard_history ON ddl_command_start WHEN TAG IN ('ALTER TABLE', 'ALTER FOREIGN TABLE')
+  EXECUTE FUNCTION gemba_internal.guard_history();
+COMMENT ON EVENT TRIGGER gemba_guard_history IS 'refuses changes of a table that its compressed partitions cannot follow';
 
 -- The options of an audited table stand in the arguments of its triggers.
 CREATE VIEW gemba.audited_tables WITH (security_invoker = true) AS

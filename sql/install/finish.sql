@@ -17,7 +17,8 @@ GRANT EXECUTE ON FUNCTION
     gemba_internal.capture_truncate()
   TO PUBLIC;
 -- The server itself calls these.
-REVOKE ALL ON FUNCTION gemba_internal.history_handler(), gemba_internal.history_validator(text[], oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION gemba_internal.history_handler(), gemba_internal.history_validator(text[], oid),
+    gemba_internal.guard_history() FROM PUBLIC;
 
 -- Audit: capture.
 GRANT EXECUTE ON FUNCTION gemba_internal.audit_rows() TO PUBLIC;
@@ -441,6 +442,7 @@ COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an aud
 COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
 COMMENT ON FUNCTION gemba_internal.history_handler() IS 'what the server calls to read and write compressed partitions';
 COMMENT ON FUNCTION gemba_internal.history_validator(text[], oid) IS 'knows the options of compressed partitions';
+COMMENT ON FUNCTION gemba_internal.guard_history() IS 'event trigger: refuses changes of a table that its compressed partitions cannot follow';
 COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
 -- Audit: access.
 COMMENT ON FUNCTION gemba.collect_access() IS 'moves what was counted of accesses to tables with row level security into cloudwatcher.data_access; returns how many queries; NULL, with a notice, where nothing can be collected';

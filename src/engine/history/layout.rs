@@ -501,7 +501,14 @@ pub fn table_of_history(name: &str) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-fn owner_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+/// The segment table that the options of a compressed partition name, where there is one.
+pub fn segments_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: the table is foreign.
+    let of_table = unsafe { options((*pg_sys::GetForeignTable(table)).options) };
+    table_of_history(of_table.get("segments")?)
+}
+
+pub fn owner_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: a look-up in the system caches; the tuple is released after it was read.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(

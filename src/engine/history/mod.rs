@@ -20,6 +20,7 @@
 //! - [`direct`]: segments that come ready-made, from an import
 //! - [`seen`]: transactions that are older than a partition's segments
 //! - [`verify`]: finding damage
+//! - [`guard`]: refusing changes of the table that compressed rows cannot follow
 //! - [`late`], [`unique`]: rows that come later, and whether there is such a row already
 //! - [`fold`]: late rows into segments
 //! - [`api`]: the SQL functions
@@ -35,6 +36,7 @@ pub mod direct;
 mod fdw;
 mod filter;
 pub mod fold;
+mod guard;
 mod late;
 mod layout;
 pub mod policy;

@@ -30,29 +30,45 @@ pub fn replace(set: &Set, range: &Leaf, old: &Relation, new: &Relation) -> Resul
                 &[],
             )?;
             spi::write(&format!("DROP {} {}", kind(old), old.sql()), &[])?;
-            spi::write(
-                &format!(
-                    "ALTER TABLE {} RENAME TO {}",
-                    new.sql(),
-                    spi::ident(&old.name)
-                ),
-                &[],
-            )?;
-            Ok(())
+            rename(new, &old.schema, &old.name)
         })
     })?;
     let new = Relation::open(new.oid)?;
     if new.kind == 'f' {
-        spi::write(
-            &format!(
-                "ALTER FOREIGN TABLE {} OPTIONS (ADD copied 'true')",
-                new.sql()
-            ),
-            &[],
-        )?;
+        let sql = format!(
+            "ALTER FOREIGN TABLE {} OPTIONS (ADD copied 'true')",
+            new.sql()
+        );
+        backend::as_own_ddl(|| spi::write(&sql, &[]))?;
     }
     leaf::attach(set, &new, range.from, range.to)?;
     rollups::leaves::leaf_replaced(parent.oid, old.oid, new.oid)
+}
+
+/// Gives a table this schema and name, which are free.
+fn rename(table: &Relation, schema: &str, name: &str) -> Result<()> {
+    let mut sql = table.sql();
+    if table.schema != schema {
+        // The table, or its partition, was moved; on the way it needs a name that neither schema has.
+        let between = format!("gemba_swap_{}", table.oid.to_u32());
+        spi::write(&format!("ALTER TABLE {sql} RENAME TO {between}"), &[])?;
+        spi::write(
+            &format!(
+                "ALTER TABLE {} SET SCHEMA {}",
+                spi::qualified(&table.schema, &between),
+                spi::ident(schema)
+            ),
+            &[],
+        )?;
+        sql = spi::qualified(schema, &between);
+    } else if table.name == name {
+        return Ok(());
+    }
+    spi::write(
+        &format!("ALTER TABLE {sql} RENAME TO {}", spi::ident(name)),
+        &[],
+    )?;
+    Ok(())
 }
 
 /// Whoever waited for a lock may find that another session has replaced or retired the partition meanwhile.

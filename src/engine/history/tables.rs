@@ -253,14 +253,12 @@ pub fn index(segments: pg_sys::Oid, policy: &Policy) -> Result<()> {
 pub fn note(foreign: &Relation, span: Span, raw_bytes: i64) -> Result<()> {
     let known = Layout::of(foreign.oid)?.cut.is_some();
     let add = if known { "SET" } else { "ADD" };
-    spi::write(
-        &format!(
-            "ALTER FOREIGN TABLE {} OPTIONS ({add} cut {}, {add} raw_bytes '{raw_bytes}')",
-            foreign.sql(),
-            spi::literal(span.name())
-        ),
-        &[],
-    )?;
+    let sql = format!(
+        "ALTER FOREIGN TABLE {} OPTIONS ({add} cut {}, {add} raw_bytes '{raw_bytes}')",
+        foreign.sql(),
+        spi::literal(span.name())
+    );
+    backend::as_own_ddl(|| spi::write(&sql, &[]))?;
     Ok(())
 }
 

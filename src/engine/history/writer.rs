@@ -17,6 +17,8 @@ pub struct Writer<'s> {
     store: &'s Store,
     pub cut: Cut,
     builders: Vec<ColumnBuilder>,
+    /// Numbers of columns that were dropped: NULL in what is written from now on.
+    gaps: Vec<usize>,
     /// Of the segment at hand; in memory of its own.
     keys: Vec<Option<Datum>>,
     memory: pgrx::PgMemoryContexts,
@@ -36,12 +38,16 @@ impl<'s> Writer<'s> {
     pub fn new(store: &'s Store, cut: Cut) -> Self {
         let layout = &store.layout;
         let mut builders = Vec::with_capacity(layout.stored);
+        let mut gaps = Vec::new();
         for number in 0..layout.stored {
             let shape = layout
                 .columns
                 .iter()
                 .find(|column| column.stored == Some(number))
                 .and_then(|column| column.shape);
+            if shape.is_none() {
+                gaps.push(number);
+            }
             builders.push(ColumnBuilder::new(
                 shape.map_or(gemba_segment::Kind::Int, |shape| shape.kind()),
             ));
@@ -50,6 +56,7 @@ impl<'s> Writer<'s> {
             store,
             cut,
             builders,
+            gaps,
             keys: Vec::new(),
             memory: pgrx::PgMemoryContexts::new("gemba segment"),
             first: 0,
@@ -84,6 +91,9 @@ impl<'s> Writer<'s> {
                     let value = (!nulls[place]).then_some(values[place]);
                     values::push(&mut self.builders[number], shape, value);
                 }
+            }
+            for &number in &self.gaps {
+                self.builders[number].push_null();
             }
         }
         Ok(())

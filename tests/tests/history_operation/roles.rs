@@ -251,9 +251,11 @@ fn an_owner_cannot_reach_for_the_segments_of_another() -> Result<()> {
     ] {
         expect_sqlstate(theirs.simple_query(&sql), "42501");
     }
-    theirs.batch_execute(
-        "ALTER FOREIGN TABLE theirs.vibration_p20240101 OPTIONS (SET segments 'vibration_p20240101')",
-    )?;
+    let steal = "ALTER FOREIGN TABLE theirs.vibration_p20240101 OPTIONS (SET segments 'vibration_p20240101')";
+    expect_sqlstate(theirs.batch_execute(steal), "0A000");
+    // And if it could.
+    client.batch_execute("ALTER EVENT TRIGGER gemba_guard_history DISABLE")?;
+    theirs.batch_execute(steal)?;
     for sql in [
         "SELECT * FROM theirs.vibration",
         "SELECT machine, count(*) FROM theirs.vibration GROUP BY 1",

@@ -25,6 +25,8 @@ fn damage_is_reported() -> Result<()> {
 fn other_types_and_other_tables_are_refused() -> Result<()> {
     let db = twins("hostile")?;
     let mut client = db.connect()?;
+    // Past the first defence.
+    client.batch_execute("ALTER EVENT TRIGGER gemba_guard_history DISABLE")?;
     for change in [
         "ALTER TABLE s.raw ALTER COLUMN small TYPE int",
         "ALTER TABLE s.raw DETACH PARTITION s.raw_p20180301;

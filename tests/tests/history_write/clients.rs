@@ -335,3 +335,66 @@ fn many_writers_and_a_folder() -> Result<()> {
     assert_rows(&mut client, "after all");
     assert_rollup(&mut client, "after all")
 }
+
+/// Triggers that were shown a row as it was before somebody else changed it cannot be called again; the statement ends.
+#[test]
+fn triggers_never_see_a_row_as_it_is_no_more() -> Result<()> {
+    let db = extended("meet_triggers")?;
+    let mut client = months(&db)?;
+    client.batch_execute(
+        "CREATE FUNCTION h.note() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN IF tg_op = 'DELETE' THEN RETURN old; END IF; new.note := 'stamped'; RETURN new; END $$;
+         CREATE FUNCTION h.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    )?;
+    let add = format!("UPDATE h.packed SET value = value + 1 WHERE {ROW}");
+    let gone = format!("DELETE FROM h.packed WHERE {ROW}");
+    for (trigger, second, ends) in [
+        (
+            "BEFORE UPDATE ON h.packed FOR EACH ROW EXECUTE FUNCTION h.note()",
+            &add,
+            true,
+        ),
+        (
+            "AFTER UPDATE ON h.packed FOR EACH ROW EXECUTE FUNCTION h.nothing()",
+            &add,
+            true,
+        ),
+        (
+            "BEFORE DELETE ON h.packed FOR EACH ROW EXECUTE FUNCTION h.note()",
+            &gone,
+            true,
+        ),
+        // They have seen nothing of it.
+        (
+            "AFTER UPDATE ON h.packed FOR EACH STATEMENT EXECUTE FUNCTION h.nothing()",
+            &add,
+            false,
+        ),
+        (
+            "BEFORE INSERT OR DELETE ON h.packed FOR EACH ROW EXECUTE FUNCTION h.note()",
+            &add,
+            false,
+        ),
+        (
+            "BEFORE UPDATE ON h.packed FOR EACH ROW EXECUTE FUNCTION h.note()",
+            &gone,
+            false,
+        ),
+    ] {
+        client.batch_execute(&format!("CREATE TRIGGER watching {trigger}"))?;
+        // In a segment the first time, late afterwards: a late row has a newest version by which it is found.
+        let outcome = meets(&db, &add, "COMMIT", "READ COMMITTED", second)?;
+        if ends {
+            let error = expect_sqlstate(outcome, "40001");
+            assert!(error.message().contains("concurrent update"), "{error:?}");
+            assert_eq!(meets(&db, &add, "ROLLBACK", "READ COMMITTED", second)??, 1);
+        } else {
+            outcome?;
+        }
+        client.batch_execute(
+            "DROP TRIGGER watching ON h.packed;
+             INSERT INTO h.packed (sensor, at, value) VALUES (1, '2024-01-10', 1) ON CONFLICT DO NOTHING",
+        )?;
+    }
+    Ok(())
+}

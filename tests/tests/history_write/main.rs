@@ -2,6 +2,7 @@
 
 mod clients;
 mod crash;
+mod guard;
 mod property;
 mod rights;
 mod statements;

@@ -8,6 +8,7 @@ use super::claim::{Claim, Old};
 use super::modify::{Changer, check_new_row, state};
 use super::moved;
 use super::places::{Places, Row};
+use super::witness::require_no_witness;
 use crate::error::{OrRaise, Result};
 use crate::postgres::descriptor;
 use pgrx::prelude::*;
@@ -68,6 +69,7 @@ pub unsafe extern "C-unwind" fn delete(
                 row
             }
             Claim::Changed(row, newest) => {
+                require_no_witness(target, pg_sys::TRIGGER_TYPE_DELETE).or_raise();
                 // The slot is emptied by the second look.
                 if !(*target).ri_projectReturning.is_null() {
                     pg_sys::ExecCopySlot(slot, newest);
@@ -104,6 +106,7 @@ pub unsafe extern "C-unwind" fn update(
             Claim::Gone => return std::ptr::null_mut(),
             Claim::Same(row) => row,
             Claim::Changed(row, newest) => {
+                require_no_witness(target, pg_sys::TRIGGER_TYPE_UPDATE).or_raise();
                 same = false;
                 pg_sys::ExecCopySlot((*target).ri_oldTupleSlot, newest);
                 let still = changer.second_look(target, newest);

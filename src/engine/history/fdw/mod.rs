@@ -8,6 +8,7 @@
 //! - [`modify`]: what all changes have in common
 //! - [`insert`], [`change`], [`truncate`]: INSERT and COPY, UPDATE and DELETE, TRUNCATE
 //! - [`claim`]: what others are changing at the same time
+//! - [`witness`]: triggers that were shown a row as it is no more
 //! - [`moved`]: rows that an UPDATE moves to another partition
 
 #![expect(unsafe_code, reason = "called by the server")]
@@ -27,6 +28,7 @@ mod plan;
 mod reader;
 mod scan;
 mod truncate;
+mod witness;
 
 pub use places::{Places, changed_meanwhile, register};
 

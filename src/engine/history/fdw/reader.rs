@@ -89,9 +89,7 @@ impl Reader {
                     "a column that must not be NULL was added after the partition was compressed",
                 )
                 .detail(format!("column {:?}", column.name))
-                .hint(
-                    "decompress the partition with gemba.decompress_partition(), or allow NULL",
-                ));
+                .hint("allow NULL: ALTER TABLE ... ALTER COLUMN ... DROP NOT NULL"));
             }
         }
         places.sort_unstable();
