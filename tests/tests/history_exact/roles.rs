@@ -2,7 +2,7 @@
 
 use super::telemetry_support::*;
 use anyhow::Result;
-use gemba_tests::{as_user, expect_sqlstate, extended, table, value};
+use gemba_tests::{as_user, extended, table, value};
 use postgres::Client;
 
 /// Role and, where there is one, the number of a user.
@@ -22,7 +22,7 @@ const SERVER: usize = 5;
 const QUESTIONS: &[&str] = &[
     "SELECT r.* FROM telemetry.sensor_readings AS r WHERE \"timestamp\" >= '2019-06-30 09:00+07' AND \"timestamp\" < '2019-06-30 09:20+07'
       ORDER BY sensor_id, \"timestamp\"",
-    "SELECT r.id, r.status FROM telemetry.sensor_readings AS r WHERE status <> 'normal' AND reading_value > 1 ORDER BY 1",
+    "SELECT r.id, r.status FROM telemetry.sensor_readings AS r WHERE status <> 'suspect' AND reading_value > 30 ORDER BY 1",
     "SELECT count(*), sum(reading_value), avg(reading_value), min(reading_value), max(\"timestamp\") FROM telemetry.sensor_readings",
     "SELECT sensor_id, count(*), avg(reading_value), max(reading_value) FROM telemetry.sensor_readings GROUP BY 1 ORDER BY 1",
     "SELECT floor_number, date_trunc('day', \"timestamp\", 'Asia/Bangkok') AS day, count(*), sum(reading_value)
@@ -116,13 +116,12 @@ fn everybody_is_answered_the_same() -> Result<()> {
     // They are what readers are meant to have.
     for (question, asked) in questions.iter().enumerate() {
         let of = |reader: usize| imported[reader][question].clone().unwrap_or_default();
-        for reader in 0..FREE {
-            assert!(
-                of(reader).is_empty() || of(reader).iter().all(|row| row.starts_with("(0,")),
-                "{:?}: {asked}",
-                READERS[reader]
-            );
-        }
+        // A series has its times for everybody, and a count is 0.
+        let nothing = |rows: Vec<String>| {
+            asked.contains("telemetry.series(") || rows.iter().all(|row| row.starts_with("(0,"))
+        };
+        assert!((0..FREE).all(|reader| nothing(of(reader))), "{asked}");
+        assert_eq!(imported[1][question], imported[2][question], "{asked}");
         assert!(!of(SERVER).is_empty(), "{asked}");
         assert_eq!(of(PROFESSIONAL), of(SERVER), "{asked}");
         assert_eq!(imported[0][question], Err("42501".to_owned()), "{asked}");
@@ -194,7 +193,7 @@ fn nobody_reads_past_the_table() -> Result<()> {
     let db = extended("exact_past")?;
     let mut client = db.connect()?;
     let dir = folder(&db, "data")?;
-    slice(&dir, "2019-06-30", "2019-06-30", &[1])?;
+    slice(&dir, "2019-06-30", "2019-07-01", &[1])?;
     import(&mut client, &dir)?;
     user(&mut client, 3, &[("professional", "active", None)])?;
     let leaf = compressed(&mut client).first().cloned().unwrap_or_default();
@@ -259,12 +258,5 @@ fn nobody_reads_past_the_table() -> Result<()> {
         })?;
         assert!(told.is_empty(), "{role} {user:?}");
     }
-    expect_sqlstate(
-        client.execute(
-            "SELECT gemba.decompress_partition('telemetry.sensor_readings')",
-            &[],
-        ),
-        "42809",
-    );
     Ok(())
 }

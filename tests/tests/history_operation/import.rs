@@ -17,7 +17,9 @@ fn twins(name: &str) -> Result<Twins> {
     let mut client = one.connect()?;
     let mut plain = other.connect()?;
     for table in ["sensor_readings", "hourly_aggregates", "daily_aggregates"] {
-        plain.batch_execute(&format!("SELECT gemba.stop_compressing('telemetry.{table}')"))?;
+        plain.batch_execute(&format!(
+            "SELECT gemba.stop_compressing('telemetry.{table}')"
+        ))?;
     }
     client.batch_execute("SELECT 1")?;
     Ok(Twins {
@@ -60,7 +62,10 @@ impl Twins {
         }
         let sound = table(&mut self.one.1, "SELECT * FROM gemba.verify_history()");
         assert_eq!(sound, Vec::<String>::new());
-        assert_eq!(value(&mut self.other.1, "SELECT count(*) FROM pg_foreign_table"), "0");
+        assert_eq!(
+            value(&mut self.other.1, "SELECT count(*) FROM pg_foreign_table"),
+            "0"
+        );
         Ok(())
     }
 
@@ -84,7 +89,10 @@ fn a_slice_of_cu_bems_is_the_same_as_by_the_ordinary_way() -> Result<()> {
     let inserted: i64 = reports.iter().map(|r| r.inserted).sum();
     let compressed = twins.compressed();
     assert_eq!(compressed.len(), 2, "{compressed:?}");
-    assert!(compressed.iter().all(|line| line.ends_with("| 0")), "{compressed:?}");
+    assert!(
+        compressed.iter().all(|line| line.ends_with("| 0")),
+        "{compressed:?}"
+    );
     assert_eq!(
         value(
             &mut twins.one.1,
@@ -146,7 +154,10 @@ fn odd_files_are_the_same_as_by_the_ordinary_way() -> Result<()> {
     assert_eq!(twins.compressed().len(), 2);
 
     // The same readings and more in a second file; and two files with the same in one import.
-    let more = text.replace("2018-08-01 00:00:01,,,,", "2018-08-01 00:00:01,1,,,\n2018-09-03 12:00:00,1,1,1,21");
+    let more = text.replace(
+        "2018-08-01 00:00:01,,,,",
+        "2018-08-01 00:00:01,1,,,\n2018-09-03 12:00:00,1,1,1,21",
+    );
     put(&dir, "2018Floor2.csv", &more)?;
     let report = twins.import(&file)?.remove(0);
     assert_eq!(report.inserted, 5, "{report:?}");
@@ -158,11 +169,24 @@ fn odd_files_are_the_same_as_by_the_ordinary_way() -> Result<()> {
     put(&copies, "2018Floor4.csv", later)?;
     twins.import(&both)?;
     twins.import(&copies)?;
-    assert_eq!(value(&mut twins.one.1, "SELECT count(*) FROM telemetry.sensor_readings WHERE floor_number = 4"), "2");
+    assert_eq!(
+        value(
+            &mut twins.one.1,
+            "SELECT count(*) FROM telemetry.sensor_readings WHERE floor_number = 4"
+        ),
+        "2"
+    );
 
     // What came late is merged.
-    twins.one.1.batch_execute("SELECT gemba.maintain_partitions()")?;
-    assert!(twins.compressed().iter().all(|line| line.ends_with("| 0")), "{:?}", twins.compressed());
+    twins
+        .one
+        .1
+        .batch_execute("SELECT gemba.maintain_partitions()")?;
+    assert!(
+        twins.compressed().iter().all(|line| line.ends_with("| 0")),
+        "{:?}",
+        twins.compressed()
+    );
     twins.expect_same()
 }
 
@@ -174,7 +198,12 @@ fn months_that_are_partly_there_are_filled() -> Result<()> {
     let day = |day: u32| -> Result<std::path::PathBuf> {
         let mut text = String::from("Date,z1_Light(kW),z3_Plug(kW)\n");
         for minute in 0..1_440 {
-            text += &format!("2018-07-{day:02} {:02}:{:02}:00,{}.5,{minute}\n", minute / 60, minute % 60, minute % 7);
+            text += &format!(
+                "2018-07-{day:02} {:02}:{:02}:00,{}.5,{minute}\n",
+                minute / 60,
+                minute % 60,
+                minute % 7
+            );
         }
         put(&dir, "2018Floor5.csv", text)
     };
@@ -188,9 +217,17 @@ fn months_that_are_partly_there_are_filled() -> Result<()> {
             "SELECT gemba.ensure_partitions('telemetry.sensor_readings', '2018-08-01 00:00+07', '2018-09-01 00:00+07')",
         )?;
     }
-    let august = put(&dir, "2018Floor5.csv", "Date,z1_Light(kW)\n2018-08-05 00:00:00,1\n2018-08-04 00:00:00,2\n")?;
+    let august = put(
+        &dir,
+        "2018Floor5.csv",
+        "Date,z1_Light(kW)\n2018-08-05 00:00:00,1\n2018-08-04 00:00:00,2\n",
+    )?;
     assert_eq!(twins.import(&august)?[0].inserted, 2);
-    assert_eq!(twins.compressed().len(), 1, "an ordinary partition stays one");
+    assert_eq!(
+        twins.compressed().len(),
+        1,
+        "an ordinary partition stays one"
+    );
     Ok(())
 }
 
@@ -233,7 +270,10 @@ fn uploads_become_segments_too() -> Result<()> {
     let reports = import_as(&mut client, "import_uploaded('2018Floor3.csv')")?;
     assert_eq!(reports[0].inserted, 2);
     assert_eq!(
-        table(&mut client, "SELECT rows, late_rows FROM gemba.history WHERE parent = 'telemetry.sensor_readings'::regclass"),
+        table(
+            &mut client,
+            "SELECT rows, late_rows FROM gemba.history WHERE parent = 'telemetry.sensor_readings'::regclass"
+        ),
         ["2 | 0"]
     );
     assert_eq!(
