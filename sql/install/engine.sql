@@ -137,7 +137,8 @@ CREATE VIEW gemba.history WITH (security_invoker = true) AS
          h.segments,
          h.raw_bytes,
          h.stored_bytes,
-         pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) nullif(h.stored_bytes, 0)::numeric, 1) AS ratio,
+         CASE WHEN h.stored_bytes OPERATOR(pg_catalog.>) 0
+              THEN pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) h.stored_bytes::numeric, 1) END AS ratio,
          h.first_at,
          h.last_at
     FROM gemba._history() AS h
@@ -188,9 +189,9 @@ CREATE FUNCTION gemba_internal.audit_rows() RETURNS trigger
 
 -- The wrapper behind compressed partitions. Nobody has USAGE on its server: they are made by gemba alone.
 CREATE FUNCTION gemba_internal.history_handler() RETURNS fdw_handler
-  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_handler';
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_history_handler';
 CREATE FUNCTION gemba_internal.history_validator(options text[], catalog oid) RETURNS void
-  LANGUAGE c AS 'MODULE_PATHNAME', 'gemba_history_validator';
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'gemba_history_validator';
 CREATE FOREIGN DATA WRAPPER gemba_history
   HANDLER gemba_internal.history_handler VALIDATOR gemba_internal.history_validator;
 COMMENT ON FOREIGN DATA WRAPPER gemba_history IS 'compressed partitions: segments in schema gemba_history, read as rows';

@@ -16,6 +16,8 @@ GRANT EXECUTE ON FUNCTION
     gemba_internal.note_insert(timestamptz, int, int, int, bigint, text), gemba_internal.capture_rows(),
     gemba_internal.capture_truncate()
   TO PUBLIC;
+-- The server itself calls these.
+REVOKE ALL ON FUNCTION gemba_internal.history_handler(), gemba_internal.history_validator(text[], oid) FROM PUBLIC;
 
 -- Audit: capture.
 GRANT EXECUTE ON FUNCTION gemba_internal.audit_rows() TO PUBLIC;
@@ -437,6 +439,8 @@ COMMENT ON FUNCTION gemba.row_at(regclass, text, timestamptz) IS 'the record tha
 COMMENT ON FUNCTION gemba.audit(regclass, name[]) IS 'logs every change of a table from now on, but for the columns named (called again, with those only); returns whether that changed anything';
 COMMENT ON FUNCTION gemba.audit_options(regclass, name[], boolean) IS 'of an audited table: columns of which the log only says that they changed, and whether an UPDATE logs the whole row; NULL leaves it as it is; returns whether that changed anything';
 COMMENT ON FUNCTION gemba.unaudit(regclass) IS 'logs no more changes of a table; what was logged stays; returns whether it was audited';
+COMMENT ON FUNCTION gemba_internal.history_handler() IS 'what the server calls to read and write compressed partitions';
+COMMENT ON FUNCTION gemba_internal.history_validator(text[], oid) IS 'knows the options of compressed partitions';
 COMMENT ON FUNCTION gemba_internal.audit_rows() IS 'trigger: writes what a statement did to a table to the audit trail';
 -- Audit: access.
 COMMENT ON FUNCTION gemba.collect_access() IS 'moves what was counted of accesses to tables with row level security into cloudwatcher.data_access; returns how many queries; NULL, with a notice, where nothing can be collected';

@@ -297,16 +297,13 @@ fn plant_works(client: &mut Client) -> Result<()> {
 /// Compressed months are read, written, folded, decompressed and joined by the next one.
 fn history_works(client: &mut Client) -> Result<()> {
     const ROWS: &str = "SELECT count(*), sum(weight), sum(doubled), count(later), md5(string_agg(v::text, '' ORDER BY v::text COLLATE \"C\")) FROM shop.\"Visits\" AS v";
-    let before: String = client
-        .query_one(&format!("SELECT q::text FROM ({ROWS}) AS q"), &[])?
-        .get(0);
     answers(
         client,
         &[
             (
                 "SELECT partition, late_rows FROM gemba.history WHERE partition::text LIKE '%Visits%' ORDER BY 1",
-                // (What was changed above is late too.)
-                "(\"shop.\"\"Visits_p20240101\"\"\",7) (\"shop.\"\"Visits_p20240201\"\"\",4)",
+                // What was late has been merged with the rest above.
+                "(\"shop.\"\"Visits_p20240101\"\"\",0) (\"shop.\"\"Visits_p20240201\"\"\",0)",
             ),
             (
                 "SELECT count(*) FROM gemba.verify_history() AS damaged",
@@ -319,6 +316,12 @@ fn history_works(client: &mut Client) -> Result<()> {
         ],
     )
     .context("history")?;
+    client.batch_execute(
+        "INSERT INTO shop.\"Visits\" (at, \"the door\", weight, n) VALUES ('2024-01-04 00:00:01+01', 'left', 9, 9), ('2024-02-04 00:00:01+01', 'left', 9, 9)",
+    )?;
+    let before: String = client
+        .query_one(&format!("SELECT q::text FROM ({ROWS}) AS q"), &[])?
+        .get(0);
     for call in [
         "SELECT gemba.compress_partition('shop.\"Visits_p20240101\"')",
         "SELECT gemba.compress_partition('shop.\"Visits_p20240301\"')",

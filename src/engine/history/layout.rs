@@ -190,7 +190,7 @@ impl Layout {
     /// The layout of a compressed partition, which is open and locked.
     ///
     /// # Errors
-    /// `HV00D` (invalid option) when its options do not fit it, `42501` when its segments are somebody else's.
+    /// `HV00J` (option not found) when its options do not fit it, `42501` when its segments are somebody else's.
     pub fn of(table: pg_sys::Oid) -> Result<Rc<Self>> {
         let known = KNOWN.with_borrow_mut(|known| {
             if !known.listening {
@@ -335,10 +335,8 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                 collation: attribute.attcollation,
                 shape: Shape::of(attribute.atttypid),
                 stored: number("column")?,
-                late: match number("late")? {
-                    Some(position) => position.checked_sub(1),
-                    None => Some(place),
-                },
+                // Never guessed by its place: a restored table has no gaps where columns were dropped.
+                late: number("late")?.and_then(|position| position.checked_sub(1)),
                 generated: attribute.attgenerated != 0,
                 not_null: attribute.attnotnull,
                 dropped: attribute.attisdropped,

@@ -125,8 +125,19 @@ impl Selection {
                 .filter(|&&info| !(*info).pseudoconstant)
                 .map(|&info| (info, condition(layout, table, (*info).clause)))
                 .collect();
+            // As for an index of the server's: what might tell something of rows that a policy hides has to wait for it.
+            let least = clauses
+                .first()
+                .map_or(0, |(info, _)| (**info).security_level);
+            let is_safe =
+                |info: &pg_sys::RestrictInfo, level| info.leakproof || info.security_level <= level;
             let looked_up = if look_up {
-                keys(layout, clauses.iter().map(|(_, found)| found.as_ref()))
+                keys(
+                    layout,
+                    clauses
+                        .iter()
+                        .map(|(info, found)| found.as_ref().filter(|_| is_safe(&**info, least))),
+                )
             } else {
                 Vec::new()
             };
@@ -152,6 +163,9 @@ impl Selection {
                             ..*found
                         });
                         sorted.narrowing.push(*node);
+                    }
+                    (Some(_), None) if !is_safe(info, first_by_row) => {
+                        sorted.by_row.push(info.clause);
                     }
                     // Never NULL, so nothing is left to be decided.
                     (Some(found), None)
@@ -184,7 +198,7 @@ impl Selection {
             let mut moved = 0;
             for (node, position) in on_keys {
                 let info = &*node;
-                if info.leakproof || info.security_level <= first_by_row {
+                if is_safe(info, first_by_row) {
                     sorted.by_segment.push(info.clause);
                     sorted.narrowing.push(node);
                 } else {

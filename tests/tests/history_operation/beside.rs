@@ -203,6 +203,8 @@ fn an_older_snapshot_is_told_instead_of_finding_nothing() -> Result<()> {
     );
     reader.batch_execute("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ")?;
     assert_eq!(table(&mut reader, READ), before);
+    reader.batch_execute("COMMIT")?;
+    committed.batch_execute("COMMIT")?;
     // The transaction that compressed sees it at once.
     client.batch_execute("BEGIN")?;
     compress(&mut client, FEBRUARY)?;

@@ -2,14 +2,14 @@
 
 mod beside;
 mod crash;
-// mod damage;
+mod damage;
 mod import;
-// mod maintain;
-// mod policy;
+mod maintain;
+mod policy;
 mod retire;
-// mod roles;
-// mod rollups;
-// mod standby;
+mod roles;
+mod rollups;
+mod standby;
 
 #[path = "../telemetry_support/mod.rs"]
 mod telemetry_support;
