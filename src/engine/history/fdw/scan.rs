@@ -8,7 +8,7 @@ use super::super::select::Order;
 use super::super::store::Store;
 use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
-use super::places::{Places, Row};
+use super::places::{Places, Row, place};
 use super::reader::Reader;
 use crate::error::{Error, OrRaise, Result};
 use crate::postgres::relation;
@@ -38,7 +38,7 @@ pub struct Scan {
     pub shared: Option<Shared>,
     /// What tells rows apart, in a query that changes them, and the number of the segment at hand.
     places: Option<Rc<RefCell<Places>>>,
-    place: usize,
+    place: Option<usize>,
 }
 
 enum Late {
@@ -145,7 +145,7 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
                 snapshot,
                 shared: None,
                 places,
-                place: 0,
+                place: None,
             }
         });
         (*node).fdw_state = query.leak_and_drop_on_delete(scan).cast();
@@ -213,9 +213,7 @@ impl Scan {
                 if first {
                     if late.put(slot) {
                         self.cursor.counts.late += 1;
-                        if self.places.is_some() {
-                            (*slot).tts_tid = Row::Late(late.tid()).tid();
-                        }
+                        (*slot).tts_tid = Row::Late(late.tid()).tid();
                     } else {
                         self.end_late();
                     }
@@ -239,8 +237,7 @@ impl Scan {
         // SAFETY: as the caller says.
         unsafe {
             let row = self.reader.put(slot, self.context);
-            if self.places.is_some() {
-                let place = self.place;
+            if let Some(place) = self.place {
                 (*slot).tts_tid = Row::InSegment { place, row }.tid();
             }
         }
@@ -255,9 +252,10 @@ impl Scan {
         let Some(stored) = self.cursor.next_from(store, shared) else {
             return false;
         };
-        if let Some(places) = &self.places {
-            self.place = places.borrow_mut().segment(&stored.tid);
-        }
+        self.place = match &self.places {
+            Some(places) => Some(places.borrow_mut().segment(&stored.tid).or_raise()),
+            None => place(&stored.tid),
+        };
         self.reader.load(store, &stored, &mut self.cursor);
         true
     }
