@@ -137,7 +137,8 @@ CREATE VIEW gemba.history WITH (security_invoker = true) AS
          h.segments,
          h.raw_bytes,
          h.stored_bytes,
-         pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) nullif(h.stored_bytes, 0)::numeric, 1) AS ratio,
+         CASE WHEN h.stored_bytes OPERATOR(pg_catalog.>) 0
+              THEN pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) h.stored_bytes::numeric, 1) END AS ratio,
          h.first_at,
          h.last_at
     FROM gemba._history() AS h
