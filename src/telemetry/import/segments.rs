@@ -43,6 +43,10 @@ impl Closed {
         if !as_made || policy.check(set).is_err() {
             return Ok(None);
         }
+        // Somebody may have given the table what segments cannot keep since: an index that says what is unique, say.
+        if policy.check(set).is_err() {
+            return Ok(None);
+        }
         Ok(Some(Self {
             until: policy.horizon(set)?,
             policy,
