@@ -31,9 +31,13 @@ pub fn require(layout: &Layout) -> Result<()> {
             return Ok(());
         }
         // The row was written when the partition was made, in the transaction that replaced the old one.
-        let made_by = pg_sys::HeapTupleHeaderGetXmin((*tuple).t_data);
+        let header = &*(*tuple).t_data;
+        let frozen =
+            u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN;
+        let made_by = header.t_choice.t_heap.t_xmin;
         pg_sys::ReleaseSysCache(tuple);
-        pg_sys::TransactionIdIsCurrentTransactionId(made_by)
+        frozen
+            || pg_sys::TransactionIdIsCurrentTransactionId(made_by)
             || !pg_sys::XidInMVCCSnapshot(made_by, snapshot)
     };
     if seen {
