@@ -106,11 +106,13 @@ CREATE FUNCTION gemba._history()
   BEGIN
     FOR part IN
       SELECT f.ftrelid AS partition, s.oid AS segments, l.oid AS late, c.relname, coalesce(p.time_zone, 'UTC') AS zone,
-             coalesce((SELECT o.option_value::bigint FROM pg_options_to_table(f.ftoptions) AS o WHERE o.option_name = 'raw_bytes'), 0) AS raw
+             coalesce((SELECT o.option_value::bigint FROM pg_options_to_table(f.ftoptions) AS o
+                        WHERE o.option_name = 'raw_bytes' AND o.option_value ~ '^[0-9]{1,18}$'), 0) AS raw
         FROM pg_foreign_table f
         JOIN pg_foreign_server v ON v.oid = f.ftserver AND v.srvname = 'gemba_history'
        CROSS JOIN LATERAL pg_options_to_table(f.ftoptions) AS c (option_name, relname)
-        JOIN pg_class s ON s.relname = c.relname AND s.relnamespace = 'gemba_history'::regnamespace
+        JOIN pg_class t ON t.oid = f.ftrelid
+        JOIN pg_class s ON s.relname = c.relname AND s.relnamespace = 'gemba_history'::regnamespace AND s.relowner = t.relowner
         JOIN pg_class l ON l.relname = c.relname || '_late' AND l.relnamespace = s.relnamespace
         LEFT JOIN pg_inherits i ON i.inhrelid = f.ftrelid
         LEFT JOIN gemba.partition_sets p ON p.parent = i.inhparent
@@ -137,7 +139,8 @@ CREATE VIEW gemba.history WITH (security_invoker = true) AS
          h.segments,
          h.raw_bytes,
          h.stored_bytes,
-         pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) nullif(h.stored_bytes, 0)::numeric, 1) AS ratio,
+         CASE WHEN h.stored_bytes OPERATOR(pg_catalog.>) 0
+              THEN pg_catalog.round(h.raw_bytes OPERATOR(pg_catalog./) h.stored_bytes::numeric, 1) END AS ratio,
          h.first_at,
          h.last_at
     FROM gemba._history() AS h

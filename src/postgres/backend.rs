@@ -33,6 +33,12 @@ pub fn in_extension_script() -> bool {
     unsafe { pg_sys::creating_extension }
 }
 
+/// Raises the server's own error where nothing may be written: on a standby, in a read-only transaction.
+pub fn refuse_read_only(command: &std::ffi::CStr) {
+    // SAFETY: reads the backend's own state; the name is used for the error.
+    unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) }
+}
+
 /// Is this server a standby?
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared state of the server.

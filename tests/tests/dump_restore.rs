@@ -151,30 +151,6 @@ fn plain_text_as_inserts() -> Result<()> {
     plain("dump_inserts", &["--inserts"])
 }
 
-/// Over what is there already, as some do who dump each night into the same database.
-#[test]
-fn over_an_older_copy() -> Result<()> {
-    let (db, before) = source("dump_clean")?;
-    let file = dump(&db, &["-Fc"])?;
-    let cluster = elsewhere()?;
-    let target = cluster.database("restored")?;
-    for _ in 0..2 {
-        run_ok(
-            target
-                .tool("pg_restore")
-                .args([
-                    "--exit-on-error",
-                    "--clean",
-                    "--if-exists",
-                    "-d",
-                    target.name(),
-                ])
-                .arg(&file),
-        )?;
-    }
-    assert_restored(&before, &target, "pg_restore --clean")
-}
-
 /// Schema and data apart, as some do for a review in between.
 #[test]
 fn sections_apart() -> Result<()> {

@@ -728,7 +728,10 @@ fn plan(client: &mut impl GenericClient, options: &str, sql: &str) -> Result<Str
 fn floor_and_equipment_filters_can_use_an_index() -> Result<()> {
     let db = month()?;
     let mut client = db.connect()?;
-    client.batch_execute("SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0")?;
+    client.batch_execute(
+        "SELECT gemba.decompress_partition('telemetry.sensor_readings_p20190601');
+         SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0",
+    )?;
     for (filter, brin) in [
         ("floor_number = 3", true),
         ("equipment_type = 'lighting'", true),

@@ -7,7 +7,7 @@ use crate::engine::partitions::set::{Parent, Set};
 use crate::error::{Error, Result};
 use crate::postgres::names::Names;
 use crate::postgres::relation::{self, Relation};
-use crate::postgres::{role, spi};
+use crate::postgres::{backend, role, spi};
 use pgrx::PgRelation;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -63,6 +63,7 @@ fn stop_compressing(parent: PgRelation) -> Result<bool, ErrorReport> {
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn compress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
+    backend::refuse_read_only(c"gemba.compress_partition()");
     let partition = Relation::open(relation::oid(partition))?;
     role::require_owner(&partition)?;
     let done = role::as_extension(|| {
@@ -82,6 +83,7 @@ fn compress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
 #[pg_extern(schema = "gemba", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn decompress_partition(partition: PgRelation) -> Result<i64, ErrorReport> {
+    backend::refuse_read_only(c"gemba.decompress_partition()");
     let partition = Relation::open(relation::oid(partition))?;
     role::require_owner(&partition)?;
     let rows = role::as_extension(|| {
@@ -120,7 +122,7 @@ fn verify_history(
         let partition = Relation::open(partition)?;
         role::require_owner(&partition)?;
         if partition.kind == 'f' {
-            findings.extend(role::as_extension(|| verify::partition(&partition))?);
+            findings.extend(verify::partition_or_why_not(&partition));
         }
     }
     Ok(TableIterator::new(findings.into_iter().map(|finding| {

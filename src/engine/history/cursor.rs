@@ -319,6 +319,7 @@ impl Cursor {
         let indexed = self.chosen.fixed_keys > 0 || self.chosen.order != Order::None;
         let started = self.started();
         loop {
+            pgrx::check_for_interrupts!();
             let found = match &mut started.source {
                 Source::Ended => return None,
                 Source::Everything(all) => all.next(store),

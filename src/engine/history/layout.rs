@@ -318,7 +318,11 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                     .get(option)
                     .map(|text| {
                         text.parse()
-                            .map_err(|_| wrong(&name, format!("option {option} {text:?}")))
+                            .ok()
+                            .filter(|&number: &usize| {
+                                number <= pg_sys::MaxTupleAttributeNumber as usize
+                            })
+                            .ok_or_else(|| wrong(&name, format!("option {option} {text:?}")))
                     })
                     .transpose()
             };
@@ -335,10 +339,8 @@ unsafe fn read_open(relation: pg_sys::Relation) -> Result<Layout> {
                 collation: attribute.attcollation,
                 shape: Shape::of(attribute.atttypid),
                 stored: number("column")?,
-                late: match number("late")? {
-                    Some(position) => position.checked_sub(1),
-                    None => Some(place),
-                },
+                // Never guessed by its place: a restored table has no gaps where columns were dropped.
+                late: number("late")?.and_then(|position| position.checked_sub(1)),
                 generated: attribute.attgenerated != 0,
                 not_null: attribute.attnotnull,
                 dropped: attribute.attisdropped,

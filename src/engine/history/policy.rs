@@ -274,21 +274,23 @@ fn refuse_constraints(table: &Relation) -> Result<()> {
     }
 }
 
-/// Constraint triggers, which may be put off until the end of a transaction, do not exist on foreign tables.
+/// Constraint triggers, which may be put off until the end of a transaction, and triggers that look at all rows of a
+/// statement do not exist on foreign tables.
 fn refuse_triggers(table: &Relation) -> Result<()> {
     let trigger = spi::read_one::<String>(
         "SELECT tgname::text FROM pg_catalog.pg_trigger
-          WHERE tgrelid = $1 AND NOT tgisinternal AND tgconstraint <> 0 ORDER BY 1 LIMIT 1",
+          WHERE tgrelid = $1 AND NOT tgisinternal
+            AND (tgconstraint <> 0 OR tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL) ORDER BY 1 LIMIT 1",
         &[table.oid.into()],
     )?;
     match trigger {
         None => Ok(()),
         Some(name) => Err(Error::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "a constraint trigger of the table could not be kept for compressed partitions",
+            "a trigger of the table could not be kept for compressed partitions",
         )
         .detail(format!("trigger {name:?} of {}", table.sql()))
-        .hint("make an ordinary trigger of it, or keep the partitions as they are")),
+        .hint("make an ordinary trigger for each row of it, or keep the partitions as they are")),
     }
 }
 

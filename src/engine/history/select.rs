@@ -394,27 +394,32 @@ fn unreadable() -> Error {
     .hint("please report this")
 }
 
-/// Which conditions fix the first keys: for each of them one, the narrowest.
+/// Which conditions fix the first keys: for each of them one, the narrowest. Only one key may have several values: those
+/// of two would be looked up one by one in all combinations, of which there may be any number.
 fn keys<'c>(
     layout: &Layout,
     found: impl Iterator<Item = Option<&'c Condition>> + Clone,
 ) -> Vec<usize> {
-    let of_key = |key: usize| {
-        found
+    let mut several = false;
+    let mut of_key = |key: usize| {
+        let chosen = found
             .clone()
             .enumerate()
             .filter_map(|(number, condition)| condition.map(|condition| (number, condition)))
             .filter(|(_, condition)| {
-                layout.key_at(condition.place) == Some(key) && fixes_key(layout, condition)
+                layout.key_at(condition.place) == Some(key)
+                    && fixes_key(layout, condition)
+                    && !(several && condition.test == Test::AnyOf)
             })
             .min_by_key(|(_, condition)| match condition.test {
                 Test::Equal => 0,
                 Test::Null => 1,
                 _ => 2,
-            })
-            .map(|(number, _)| number)
+            });
+        several |= chosen.is_some_and(|(_, condition)| condition.test == Test::AnyOf);
+        chosen.map(|(number, _)| number)
     };
-    (0..layout.keys.len()).map_while(of_key).collect()
+    (0..layout.keys.len()).map_while(&mut of_key).collect()
 }
 
 /// Can a key be looked up by this condition?

@@ -20,6 +20,7 @@ struct Column {
     collate: String,
     not_null: bool,
     generated: Option<String>,
+    default: Option<String>,
 }
 
 impl Column {
@@ -34,7 +35,8 @@ fn columns(table: &Relation) -> Result<Vec<Column>> {
                 CASE WHEN a.attcollation <> t.typcollation THEN
                   pg_catalog.format(' COLLATE %I.%I', n.nspname, c.collname) ELSE '' END,
                 a.attnotnull,
-                CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
+                CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
+                CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
            FROM pg_catalog.pg_attribute a
            JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
            LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
@@ -49,6 +51,7 @@ fn columns(table: &Relation) -> Result<Vec<Column>> {
                 collate: row.get::<String>(3)?.unwrap_or_default(),
                 not_null: row.get::<bool>(4)?.unwrap_or(false),
                 generated: row.get::<String>(5)?,
+                default: row.get::<String>(6)?,
             })
         },
     )
@@ -211,6 +214,10 @@ fn foreign_table(
             options.push("\"order\" 'true'".to_owned());
         }
         let options = format!(" OPTIONS ({})", options.join(", "));
+        // As its table has it: a dump would otherwise say that there is none, which is one too.
+        if let Some(default) = &column.default {
+            constraints.push_str(&format!(" DEFAULT {default}"));
+        }
         if column.not_null {
             constraints.push_str(" NOT NULL");
         }

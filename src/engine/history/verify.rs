@@ -4,9 +4,9 @@
 
 use super::layout::{Layout, Shape};
 use super::store::{self, Everything, Store, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrRaise, Result};
 use crate::postgres::relation::Relation;
-use crate::postgres::{descriptor, spi};
+use crate::postgres::{descriptor, role, spi, subtransaction};
 use gemba_segment::{Buffer, Segment};
 use pgrx::prelude::*;
 use std::rc::Rc;
@@ -29,6 +29,21 @@ pub fn partitions() -> Result<Vec<pg_sys::Oid>> {
         &[],
         |row| Ok(row.get::<pg_sys::Oid>(1)?.unwrap_or(pg_sys::InvalidOid)),
     )
+}
+
+/// The same; what keeps the partition from being read at all is a finding too, and spares the others.
+pub fn partition_or_why_not(asked: &Relation) -> Vec<Finding> {
+    let outcome = subtransaction::run(|| role::as_extension(|| partition(asked)).or_raise());
+    outcome.unwrap_or_else(|failure| {
+        vec![Finding {
+            partition: asked.sql(),
+            segment: "all".to_owned(),
+            problem: match failure.detail {
+                Some(detail) => format!("{}: {detail}", failure.message),
+                None => failure.message,
+            },
+        }]
+    })
 }
 
 /// All that is wrong with the segments of a partition.

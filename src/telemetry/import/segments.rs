@@ -38,7 +38,13 @@ impl Closed {
         let Some(policy) = Policy::find(set.parent.relation.oid)? else {
             return Ok(None);
         };
-        if policy.segment_by != ["sensor_id"] || policy.order_by != "timestamp" {
+        // Somebody may have changed the policy, or the table so that it cannot be compressed any more.
+        let as_made = policy.segment_by == ["sensor_id"] && policy.order_by == "timestamp";
+        if !as_made || policy.check(set).is_err() {
+            return Ok(None);
+        }
+        // Somebody may have given the table what segments cannot keep since: an index that says what is unique, say.
+        if policy.check(set).is_err() {
             return Ok(None);
         }
         Ok(Some(Self {

@@ -6,7 +6,7 @@ use super::shape::Shape;
 use anyhow::Result;
 use gemba_tests::{Random, extended, table, value};
 use postgres::Client;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 struct Run {
     client: Client,
@@ -214,33 +214,43 @@ fn answer(client: &mut Client, query: &str, name: &str) -> Vec<String> {
     }
 }
 
-fn table_of(seed: u64) -> Result<()> {
+/// Whether the table of this seed is the same as its twin all along.
+fn holds(seed: u64) -> Result<bool> {
     let db = extended("exact")?;
     let mut run = Run::new(db.connect()?, seed);
     let outcome = catch_unwind(AssertUnwindSafe(|| run.run()));
-    if !matches!(outcome, Ok(Ok(()))) {
-        eprintln!(
-            "{:?}\n{}\nGEMBA_TEST_SEED={seed} repeats it",
-            run.shape,
-            run.log.join(";\n")
-        );
+    if let Ok(Ok(())) = outcome {
+        return Ok(true);
     }
-    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    if let Ok(Err(error)) = outcome {
+        eprintln!("{error:?}");
+    }
+    eprintln!(
+        "{:?}\n{}\nGEMBA_TEST_SEED={seed} repeats it\n",
+        run.shape,
+        run.log.join(";\n")
+    );
+    Ok(false)
 }
 
 fn tables(seeds: std::ops::Range<u64>) -> Result<()> {
-    if let Ok(seed) = std::env::var("GEMBA_TEST_SEED") {
-        return table_of(seed.parse()?);
-    }
+    let seeds = match std::env::var("GEMBA_TEST_SEED") {
+        Ok(seed) => vec![seed.parse()?],
+        Err(_) => seeds.collect(),
+    };
+    let mut failed = Vec::new();
     for seed in seeds {
-        table_of(seed)?;
+        if !holds(seed)? {
+            failed.push(seed);
+        }
     }
+    assert!(failed.is_empty(), "seeds {failed:?}");
     Ok(())
 }
 
 #[test]
 fn random_tables_are_exact() -> Result<()> {
-    tables(1..13)
+    tables(1..11)
 }
 
 #[test]

@@ -130,18 +130,21 @@ fn style(of: Type, random: &mut Random) -> Style {
 }
 
 fn few(of: Type, random: &mut Random) -> Style {
-    let number = 1 + random.below(5);
-    Style::Few(
-        (0..number)
-            .map(|_| {
-                if random.chance(50) {
-                    values::any(of, random)
-                } else {
-                    values::ordinary(of, random)
-                }
-            })
-            .collect(),
-    )
+    let mut few = Vec::new();
+    for _ in 0..1 + random.below(5) {
+        let value = if random.chance(50) {
+            values::any(of, random)
+        } else {
+            values::ordinary(of, random)
+        };
+        // A key has to fit into an index.
+        few.push(if value.len() > 1_000 {
+            values::ordinary(of, random)
+        } else {
+            value
+        });
+    }
+    Style::Few(few)
 }
 
 impl Shape {

@@ -8,8 +8,8 @@ mod maintain;
 mod policy;
 mod retire;
 mod roles;
-// mod rollups;
-// mod standby;
+mod rollups;
+mod standby;
 
 #[path = "../telemetry_support/mod.rs"]
 mod telemetry_support;

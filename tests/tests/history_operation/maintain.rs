@@ -113,7 +113,8 @@ fn what_is_in_use_is_put_off_and_leaves_nothing() -> Result<()> {
     let db = extended("maintain_deferred")?;
     let mut client = mill(&db)?;
     let mut writer = db.connect()?;
-    writer.batch_execute("BEGIN; INSERT INTO mill.vibration_p20240201 (at, machine) VALUES ('2024-02-01 00:30+00', 'open')")?;
+    // Of one partition alone. (Whoever writes to it holds a lock on the table as well.)
+    writer.batch_execute("BEGIN; LOCK TABLE mill.vibration_p20240201 IN ROW EXCLUSIVE MODE")?;
     client.batch_execute("SET gemba.lock_patience = '50ms'")?;
     for compressed in [2, 0] {
         let done = table(

@@ -173,7 +173,7 @@ fn one_of_two_inserts_wins() -> Result<()> {
     client.batch_execute("DELETE FROM h.packed WHERE at = '2024-01-10 00:30'")?;
     assert_eq!(meets(&db, insert, "COMMIT", "READ COMMITTED", &unless)??, 0);
     // In a segment, which somebody is changing.
-    let again = "INSERT INTO h.packed (sensor, at) SELECT 1, '2024-01-10'";
+    let again = "INSERT INTO h.packed (sensor, at) SELECT 1, '2024-01-10'".to_owned();
     let delete = format!("DELETE FROM h.packed WHERE {ROW}");
     expect_sqlstate(
         meets(&db, &delete, "ROLLBACK", "READ COMMITTED", &again)?,

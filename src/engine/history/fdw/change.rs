@@ -80,7 +80,7 @@ pub unsafe extern "C-unwind" fn delete(
                 row
             }
         };
-        changer.take_away(estate, row);
+        changer.take_away(estate, row).or_raise();
         slot
     }
 }
@@ -124,7 +124,7 @@ pub unsafe extern "C-unwind" fn update(
             || (*target).ri_RootResultRelInfo.is_null()
             || pg_sys::ExecPartitionCheck(target, slot, estate, false);
         if !stays {
-            changer.take_away(estate, row);
+            changer.take_away(estate, row).or_raise();
             moved::insert(changer.modify, estate, target, slot, plan_slot);
             return slot;
         }
@@ -132,7 +132,7 @@ pub unsafe extern "C-unwind" fn update(
         let looked_for = same && !changer.has_other_key(&old, slot);
         match row {
             Row::InSegment { .. } => {
-                changer.take_away(estate, row);
+                changer.take_away(estate, row).or_raise();
                 if !looked_for {
                     changer.refuse_duplicate(estate, slot).or_raise();
                 }
@@ -179,16 +179,15 @@ impl Changer {
 
     /// # Safety
     /// This transaction has claimed the row.
-    unsafe fn take_away(&mut self, estate: *mut pg_sys::EState, row: Row) {
+    unsafe fn take_away(&mut self, estate: *mut pg_sys::EState, row: Row) -> Result<()> {
         match row {
-            Row::InSegment { place, row } => {
-                Places::of(estate, &self.layout)
-                    .borrow_mut()
-                    .mark(place, row);
-            }
+            Row::InSegment { place, row } => Places::of(estate, &self.layout)
+                .borrow_mut()
+                .mark(place, row)?,
             // SAFETY: as the caller says.
             Row::Late(tid) => unsafe { self.late.delete(tid, estate) },
         }
+        Ok(())
     }
 
     /// # Safety

@@ -115,9 +115,9 @@ impl Changer {
                         return Ok(Claim::Gone);
                     }
                     if places.is_claimed(place)
-                        || self.claim_segment(estate, &places.tid_of(place))?
+                        || self.claim_segment(estate, &places.tid_of(place)?)?
                     {
-                        places.claim(place);
+                        places.claim(place)?;
                         return Ok(Claim::Same(row));
                     }
                     true
@@ -248,7 +248,7 @@ impl Changer {
                 let places = Places::of(estate, &layout);
                 let mut places = places.borrow_mut();
                 let count = rows.open(&self.store, &stored)?;
-                let place = places.segment(&stored.tid);
+                let place = places.segment(&stored.tid)?;
                 let row = (0..count).find(|&row| {
                     let (values, nulls) = rows.get(row);
                     is_same(&layout, old, values, nulls) && !places.is_marked(place, row)
@@ -258,7 +258,7 @@ impl Changer {
                     found = Looked::Moved;
                     break;
                 }
-                places.claim(place);
+                places.claim(place)?;
                 found = Looked::Found(Claim::Same(Row::InSegment { place, row }));
                 break;
             }

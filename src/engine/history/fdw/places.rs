@@ -1,8 +1,9 @@
 //! Which row is which while a statement changes a compressed partition, and which rows it has taken away so far.
 //!
-//! The executor tells rows apart by their ctid. That of a late row is its own, with the highest bit of the block set;
-//! that of a row in a segment is the number of the segment in a list that is made while the partition is read, and
-//! the number of the row in it.
+//! The executor tells rows apart by their ctid, and so do queries that look for rows which are there twice. That of a
+//! late row is its own, with the highest bit of the block set; that of a row in a segment is made of the place of the
+//! segment, as 31 bits, and the number of the row in it. So it is the same in all parts of a query, whether they
+//! change rows or only read them.
 //!
 //! A row that is changed in a segment is marked; a segment is written anew once, when the statement has changed all
 //! that it changes: before its AFTER triggers fire, or when it ends. What queries inside the statement read until
@@ -23,6 +24,17 @@ use std::rc::{Rc, Weak};
 
 /// Set in the block number of late rows.
 const LATE: u32 = 1 << 31;
+
+/// Bits of a place that say where in a block of the segment table its segment stands: more than the 291 rows that a
+/// block can have. The others are good for a table of 32 GB.
+const IN_BLOCK: u32 = 9;
+
+/// The place of a segment; None where the table is larger than that.
+pub fn place(tid: &pg_sys::ItemPointerData) -> Option<usize> {
+    let (block, offset) = (block(tid), u32::from(tid.ip_posid));
+    (block < LATE >> IN_BLOCK && offset < 1 << IN_BLOCK)
+        .then_some((block << IN_BLOCK | offset) as usize)
+}
 
 /// A row of a compressed partition.
 #[derive(Clone, Copy)]
@@ -72,8 +84,8 @@ pub struct Places {
     estate: *mut pg_sys::EState,
     table: pg_sys::Oid,
     layout: Rc<Layout>,
-    segments: Vec<Segment>,
-    numbers: HashMap<(u32, u16), usize>,
+    /// By place.
+    segments: HashMap<usize, Segment>,
     /// Segments with rows that are marked and not yet written.
     unwritten: Vec<usize>,
 }
@@ -104,8 +116,7 @@ impl Places {
             estate,
             table: layout.table,
             layout: Rc::clone(layout),
-            segments: Vec::new(),
-            numbers: HashMap::new(),
+            segments: HashMap::new(),
             unwritten: Vec::new(),
         }));
         OPEN.with_borrow_mut(|open| {
@@ -130,64 +141,91 @@ impl Places {
         })
     }
 
-    /// The number of a segment.
-    pub fn segment(&mut self, tid: &pg_sys::ItemPointerData) -> usize {
-        let segments = &mut self.segments;
-        *self
-            .numbers
-            .entry((block(tid), tid.ip_posid))
-            .or_insert_with(|| {
-                segments.push(Segment {
-                    tid: *tid,
-                    claimed: None,
-                });
-                segments.len() - 1
-            })
+    /// The place of a segment, which is kept in mind.
+    ///
+    /// # Errors
+    /// `54000` where the table of segments is too large for places.
+    pub fn segment(&mut self, tid: &pg_sys::ItemPointerData) -> Result<usize> {
+        let place = place(tid).ok_or_else(|| self.too_large())?;
+        self.segments.entry(place).or_insert(Segment {
+            tid: *tid,
+            claimed: None,
+        });
+        Ok(place)
     }
 
-    pub fn tid_of(&self, place: usize) -> pg_sys::ItemPointerData {
-        self.segments[place].tid
+    fn too_large(&self) -> Error {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "the compressed partition is too large for its rows to be changed",
+        )
+        .detail(format!(
+            "oid {}: its table of segments has more than {} blocks",
+            self.table.to_u32(),
+            LATE >> IN_BLOCK
+        ))
+        .hint("decompress the partition, or use a smaller step for new ones")
+    }
+
+    /// # Errors
+    /// `XX000` for a place where this query has not been.
+    fn at(&mut self, place: usize) -> Result<&mut Segment> {
+        self.segments.get_mut(&place).ok_or_else(|| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                "a row of a compressed partition is not where it was",
+            )
+            .detail(format!("place {place}"))
+            .hint("please report this")
+        })
+    }
+
+    pub fn tid_of(&mut self, place: usize) -> Result<pg_sys::ItemPointerData> {
+        Ok(self.at(place)?.tid)
     }
 
     pub fn is_claimed(&self, place: usize) -> bool {
-        self.segments[place].claimed.is_some()
+        self.segments
+            .get(&place)
+            .is_some_and(|segment| segment.claimed.is_some())
     }
 
     /// Nobody else can change the segment any more.
-    pub fn claim(&mut self, place: usize) {
-        self.segments[place].claimed.get_or_insert_default();
+    pub fn claim(&mut self, place: usize) -> Result<()> {
+        self.at(place)?.claimed.get_or_insert_default();
+        Ok(())
     }
 
     /// Has this statement taken the row away?
     pub fn is_marked(&self, place: usize, row: usize) -> bool {
-        self.segments[place]
-            .claimed
-            .as_ref()
+        self.segments
+            .get(&place)
+            .and_then(|segment| segment.claimed.as_ref())
             .is_some_and(|claimed| claimed.has(row))
     }
 
     /// The same for a row of a segment that may not be among these.
     pub fn is_marked_at(&self, tid: &pg_sys::ItemPointerData, row: usize) -> bool {
-        self.numbers
-            .get(&(block(tid), tid.ip_posid))
-            .is_some_and(|&place| self.is_marked(place, row))
+        place(tid).is_some_and(|place| self.is_marked(place, row))
     }
 
     /// Takes a row of a claimed segment away.
-    pub fn mark(&mut self, place: usize, row: usize) {
-        let claimed = self.segments[place].claimed.get_or_insert_default();
+    pub fn mark(&mut self, place: usize, row: usize) -> Result<()> {
+        let claimed = self.at(place)?.claimed.get_or_insert_default();
         if claimed.has(row) {
-            return;
+            return Ok(());
         }
-        if claimed.marked == 0 {
-            self.unwritten.push(place);
-        }
+        let first = claimed.marked == 0;
         let word = row / 64;
         if claimed.marks.len() <= word {
             claimed.marks.resize(word + 1, 0);
         }
         claimed.marks[word] |= 1 << (row % 64);
         claimed.marked += 1;
+        if first {
+            self.unwritten.push(place);
+        }
+        Ok(())
     }
 
     /// Writes all segments with marked rows anew.
@@ -197,17 +235,16 @@ impl Places {
         }
         let mut unwritten = std::mem::take(&mut self.unwritten);
         // In the order in which they lie, as others do: so fewer end in a deadlock, and the disk has it easier.
-        unwritten.sort_by_key(|&place| {
-            let tid = self.segments[place].tid;
-            (block(&tid), tid.ip_posid)
-        });
+        unwritten.sort_unstable();
         let store = Store::open(Rc::clone(&self.layout), pg_sys::RowExclusiveLock);
         let mut rows = Rows::new();
         // SAFETY: a slot for this very table, dropped below.
         let slot = unsafe { pg_sys::table_slot_create(store.relation, std::ptr::null_mut()) };
         for place in unwritten {
             pgrx::check_for_interrupts!();
-            let segment = &self.segments[place];
+            let Some(segment) = self.segments.get(&place) else {
+                continue;
+            };
             if let Some(claimed) = &segment.claimed {
                 // SAFETY: as above.
                 unsafe { rewrite(&store, &mut rows, &segment.tid, claimed, slot)? };

@@ -8,9 +8,10 @@ use super::super::select::Order;
 use super::super::store::Store;
 use super::late_rows::{LateRows, Request};
 use super::parallel::Shared;
-use super::places::{Places, Row};
+use super::places::{Places, Row, place};
 use super::reader::Reader;
-use crate::error::OrRaise;
+use crate::error::{Error, OrRaise, Result};
+use crate::postgres::relation;
 use pgrx::prelude::*;
 use pgrx::{PgList, PgMemoryContexts};
 use std::cell::RefCell;
@@ -37,7 +38,7 @@ pub struct Scan {
     pub shared: Option<Shared>,
     /// What tells rows apart, in a query that changes them, and the number of the segment at hand.
     places: Option<Rc<RefCell<Places>>>,
-    place: usize,
+    place: Option<usize>,
 }
 
 enum Late {
@@ -58,6 +59,38 @@ unsafe fn is_changed_by(node: *mut pg_sys::ForeignScanState) -> bool {
     }
 }
 
+/// `SELECT … FOR UPDATE` and its sisters would lock nothing here, and whoever relies on it would not notice.
+///
+/// # Errors
+/// `0A000` for them.
+///
+/// # Safety
+/// Called with the executor's own node.
+unsafe fn refuse_locking(node: *mut pg_sys::ForeignScanState) -> Result<()> {
+    // SAFETY: the executor has a place for each table of the query, which is empty where nothing is to be locked.
+    let locks = unsafe {
+        let marks = (*(*node).ss.ps.state).es_rowmarks;
+        let number = (*(*node).ss.ps.plan.cast::<pg_sys::Scan>()).scanrelid as usize;
+        if marks.is_null() || number == 0 {
+            false
+        } else {
+            let mark = *marks.add(number - 1);
+            !mark.is_null() && (*mark).strength != pg_sys::LockClauseStrength::LCS_NONE
+        }
+    };
+    if !locks {
+        return Ok(());
+    }
+    // SAFETY: the relation is open.
+    let table = unsafe { relation::name_of((*node).ss.ss_currentRelation) };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "rows of a compressed partition cannot be locked by a query",
+    )
+    .detail(format!("partition {table}"))
+    .hint("UPDATE and DELETE lock them; leave compressed partitions out by a condition on time, or decompress them"))
+}
+
 /// # Safety
 /// The node is one that `begin` prepared.
 pub unsafe fn state<'a>(node: *mut pg_sys::ForeignScanState) -> Option<&'a mut Scan> {
@@ -74,6 +107,7 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
     }
     // SAFETY: the executor's own structures; the state is dropped with the query's memory, in which its contexts are.
     unsafe {
+        refuse_locking(node).or_raise();
         let estate = (*node).ss.ps.state;
         let relation = (*node).ss.ss_currentRelation;
         let layout = Layout::need((*relation).rd_id);
@@ -111,7 +145,7 @@ unsafe extern "C-unwind" fn begin(node: *mut pg_sys::ForeignScanState, flags: i3
                 snapshot,
                 shared: None,
                 places,
-                place: 0,
+                place: None,
             }
         });
         (*node).fdw_state = query.leak_and_drop_on_delete(scan).cast();
@@ -179,9 +213,7 @@ impl Scan {
                 if first {
                     if late.put(slot) {
                         self.cursor.counts.late += 1;
-                        if self.places.is_some() {
-                            (*slot).tts_tid = Row::Late(late.tid()).tid();
-                        }
+                        (*slot).tts_tid = Row::Late(late.tid()).tid();
                     } else {
                         self.end_late();
                     }
@@ -205,8 +237,7 @@ impl Scan {
         // SAFETY: as the caller says.
         unsafe {
             let row = self.reader.put(slot, self.context);
-            if self.places.is_some() {
-                let place = self.place;
+            if let Some(place) = self.place {
                 (*slot).tts_tid = Row::InSegment { place, row }.tid();
             }
         }
@@ -221,9 +252,10 @@ impl Scan {
         let Some(stored) = self.cursor.next_from(store, shared) else {
             return false;
         };
-        if let Some(places) = &self.places {
-            self.place = places.borrow_mut().segment(&stored.tid);
-        }
+        self.place = match &self.places {
+            Some(places) => Some(places.borrow_mut().segment(&stored.tid).or_raise()),
+            None => place(&stored.tid),
+        };
         self.reader.load(store, &stored, &mut self.cursor);
         true
     }
