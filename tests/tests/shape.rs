@@ -113,6 +113,10 @@ const RULES: &[Rule] = &[
                 "as above",
             ),
             (
+                "gemba_internal.guard_history()",
+                "it finds a table as the statement does that names it; it pins the path where it runs SQL",
+            ),
+            (
                 "gemba_internal.audit_rows()",
                 "called for each statement, of one row mostly; it pins the path where it runs SQL",
             ),

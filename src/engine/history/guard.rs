@@ -12,6 +12,7 @@ use crate::error::{Error, OrRaise, Result};
 use crate::postgres::backend;
 use crate::postgres::c_function::{Call, c_function};
 use crate::postgres::relation::Relation;
+use crate::postgres::role;
 use pg_sys::{AlterTableCmd, AlterTableType, ConstrType, NodeTag};
 use pgrx::prelude::*;
 use std::ffi::{CStr, c_char, c_void};
@@ -80,17 +81,19 @@ unsafe fn check(statement: *mut pg_sys::AlterTableStmt) -> Result<()> {
             return Ok(());
         };
         for command in commands {
-            if let Some(what) = refused(command, table, leaf)
-                && !install::is_restore()?
-            {
-                return Err(refusal(&what, table, leaf)?);
+            if let Some(what) = refused(command, table, leaf) {
+                role::with_pinned_search_path(|| refuse(&what, table, leaf))?;
             }
         }
     }
     Ok(())
 }
 
-fn refusal(what: &str, table: pg_sys::Oid, leaf: pg_sys::Oid) -> Result<Error> {
+fn refuse(what: &str, table: pg_sys::Oid, leaf: pg_sys::Oid) -> Result<()> {
+    // A dump only says again what there was.
+    if install::is_restore()? {
+        return Ok(());
+    }
     let mut detail = format!("{what}, table {}", Relation::open(table)?.sql());
     if leaf != table {
         detail.push_str(&format!(
@@ -98,7 +101,7 @@ fn refusal(what: &str, table: pg_sys::Oid, leaf: pg_sys::Oid) -> Result<Error> {
             Relation::open(leaf)?.sql()
         ));
     }
-    Ok(Error::new(
+    Err(Error::new(
         PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         "compressed rows cannot follow this change of their table",
     )
