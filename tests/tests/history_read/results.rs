@@ -67,7 +67,8 @@ fn queries_give_the_same() -> Result<()> {
         "SELECT 1",
         "SET enable_hashjoin = off; SET enable_mergejoin = off",
         "RESET ALL; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
-         SET debug_parallel_query = on",
+         -- As it is called from 16 on, and before.
+         SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('debug_parallel_query', 'force_parallel_mode')",
         "RESET ALL; SET enable_nestloop = off; SET enable_sort = off",
     ] {
         client.batch_execute(settings)?;
