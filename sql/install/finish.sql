@@ -18,7 +18,7 @@ GRANT EXECUTE ON FUNCTION
   TO PUBLIC;
 -- The server itself calls these.
 REVOKE ALL ON FUNCTION gemba_internal.history_handler(), gemba_internal.history_validator(text[], oid),
-    gemba_internal.guard_history() FROM PUBLIC;
+    gemba_internal.guard_history() FROM PUBLIC, anon, authenticated, service_role;
 
 -- Audit: capture.
 GRANT EXECUTE ON FUNCTION gemba_internal.audit_rows() TO PUBLIC;

@@ -217,6 +217,8 @@ fn rows_are_changed_by_their_place() -> Result<()> {
 fn columns_come_and_go() -> Result<()> {
     let db = extended("exact_columns")?;
     let mut client = two_days(&db)?;
+    // Past the first defence.
+    client.batch_execute("ALTER EVENT TRIGGER gemba_guard_history DISABLE")?;
     for statement in [
         "ALTER TABLE {t} ADD COLUMN later int",
         "ALTER TABLE {t} ADD COLUMN state text DEFAULT 'new'",
@@ -289,6 +291,8 @@ fn columns_come_and_go() -> Result<()> {
 fn a_column_that_may_not_be_null_is_added() -> Result<()> {
     let db = extended("exact_not_null")?;
     let mut client = two_days(&db)?;
+    // Past the first defence.
+    client.batch_execute("ALTER EVENT TRIGGER gemba_guard_history DISABLE")?;
     let before = value(&mut client, "SELECT count(*) FROM s.raw");
     client.batch_execute("ALTER TABLE s.raw ADD COLUMN grade int NOT NULL DEFAULT 1")?;
     for query in [
