@@ -68,45 +68,45 @@ fn turn_back() {
     }
 }
 
-/// Plans a query with the setting as the user has it, and leaves it as it was also when an error passes.
+// As the server has it. An error of any query's planning passes here, and what pgrx does around calls would take away
+// some of what it says.
+unsafe extern "C-unwind" {
+    fn standard_planner(
+        query: *mut pg_sys::Query,
+        text: *const std::ffi::c_char,
+        options: i32,
+        parameters: pg_sys::ParamListInfo,
+    ) -> *mut pg_sys::PlannedStmt;
+}
+
+/// Plans a query with the setting as the user has it, and leaves it as it was. After an error the end of the transaction
+/// or sub-transaction does that; a query that was being planned around it then goes on with the user's setting. Nothing
+/// here needs to be dropped.
 ///
 /// # Safety
 /// Called by the server.
-#[pg_guard]
 unsafe extern "C-unwind" fn planner(
     query: *mut pg_sys::Query,
     text: *const std::ffi::c_char,
     options: i32,
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    struct Restore {
-        users: Option<bool>,
-        was_on: bool,
-    }
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            turn_back();
-            if self.users.is_some() {
-                USERS.set(self.users);
-                // SAFETY: as above.
-                unsafe { pg_sys::enable_partitionwise_aggregate = self.was_on }
-            }
-        }
-    }
     // SAFETY: the server's variable; the hook that was there before, or what the server would have called.
     unsafe {
-        let outer = Restore {
-            users: USERS.take(),
-            was_on: pg_sys::enable_partitionwise_aggregate,
-        };
-        if let Some(users) = outer.users {
+        let outer = USERS.take();
+        let was_on = pg_sys::enable_partitionwise_aggregate;
+        if let Some(users) = outer {
             pg_sys::enable_partitionwise_aggregate = users;
         }
         let plan = match PLANNER_BEFORE {
             Some(before) => before(query, text, options, parameters),
-            None => pg_sys::standard_planner(query, text, options, parameters),
+            None => standard_planner(query, text, options, parameters),
         };
-        drop(outer);
+        turn_back();
+        if outer.is_some() {
+            USERS.set(outer);
+            pg_sys::enable_partitionwise_aggregate = was_on;
+        }
         plan
     }
 }

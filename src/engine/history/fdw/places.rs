@@ -359,19 +359,34 @@ pub fn register() {
     }
 }
 
-/// Called when a query has returned all its rows; its AFTER triggers fire in here.
-#[pg_guard]
+// As the server has it. An error of any query's triggers passes here, and what pgrx does around calls would take away
+// what it says of table and constraint.
+unsafe extern "C-unwind" {
+    fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
+}
+
+/// Called when a query has returned all its rows; its AFTER triggers fire in here. Nothing here needs to be dropped.
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
-    // SAFETY: the query's own executor state; the hook that was there before, or what the server would have called.
+    // SAFETY: the hook that was there before, or what the server would have called.
+    unsafe {
+        write_before_triggers(query);
+        match FINISH_BEFORE {
+            Some(before) => before(query),
+            None => standard_ExecutorFinish(query),
+        }
+    }
+}
+
+/// # Safety
+/// The query is being finished.
+#[pg_guard]
+unsafe extern "C-unwind" fn write_before_triggers(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: the query's own executor state.
     unsafe {
         let estate = (*query).estate;
         if !estate.is_null() && !Places::all(estate).is_empty() {
             run_to_the_end(estate);
             write(estate);
-        }
-        match FINISH_BEFORE {
-            Some(before) => before(query),
-            None => pg_sys::standard_ExecutorFinish(query),
         }
     }
 }
